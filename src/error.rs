@@ -1,0 +1,372 @@
+//! The one error type of the library.
+//!
+//! Every variant says what is wrong and where; [`Error::help`] says what to do about it. The
+//! programs print `error[CODE]: what` and `help: …`, and leave with [`Error::exit_code`].
+//! Messages are lower case, without a full stop.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Short form used throughout the library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can fail outside pure arithmetic.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting is outside its range, or contradicts another one.
+    #[error("{setting}: {problem}")]
+    Setting { setting: String, problem: String, help: String },
+
+    /// A name that is none of the known ones.
+    #[error("unknown {kind} `{found}`{}", did_you_mean(found, known))]
+    UnknownName { kind: &'static str, found: String, known: Vec<String> },
+
+    /// A configuration file that cannot be understood, with the place of the fault.
+    #[error("{path}:{line}:{column}: {problem}")]
+    ConfigFile { path: PathBuf, line: usize, column: usize, problem: String, help: String },
+
+    /// The real Fourier basis is defined here for odd moduli only.
+    #[error("modulus p = {p} is not an odd number of at least 3")]
+    Modulus { p: usize },
+
+    /// A path that was named does not exist.
+    #[error("{path}: no such {kind}")]
+    NotFound { path: PathBuf, kind: &'static str },
+
+    /// A folder without a single checkpoint that can be read.
+    #[error("{path}: {found}")]
+    NothingUsable { path: PathBuf, found: String },
+
+    /// A step that the run did not save.
+    #[error("{path}: step {step} is not saved; nearest saved steps: {nearest}")]
+    StepNotSaved { path: PathBuf, step: String, nearest: String },
+
+    /// An operating-system error while reading.
+    #[error("{path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+
+    /// An operating-system error while writing; what was committed before stays valid.
+    #[error("could not write {path}: {source}")]
+    Write { path: PathBuf, source: std::io::Error },
+
+    /// A checkpoint file that breaks the safetensors format or its own digest.
+    #[error("{path}: {fault}")]
+    Checkpoint { path: PathBuf, fault: Fault },
+
+    /// A tensor that the network needs is not in the file.
+    #[error("{path}: tensor {tensor:?} is missing")]
+    MissingTensor { path: PathBuf, tensor: String },
+
+    /// A tensor has another shape than the configuration of its run implies.
+    #[error("{path}: tensor {tensor:?} has shape {found:?}, expected {expected:?}")]
+    Shape { path: PathBuf, tensor: String, expected: Vec<usize>, found: Vec<usize> },
+
+    /// A file of the archive other than a checkpoint that cannot be understood.
+    #[error("{path}: line {line}: {problem}")]
+    ArchiveFile { path: PathBuf, line: usize, problem: String },
+
+    /// The folder belongs to a run with other settings or another version of the program.
+    #[error("{path}: written with different parameters: {differences}")]
+    OtherRun { path: PathBuf, differences: String },
+
+    /// The folder holds an unfinished run, and continuing was not asked for.
+    #[error("{path}: holds an unfinished run (last complete checkpoint: step {step} of {steps})")]
+    Unfinished { path: PathBuf, step: u64, steps: u64 },
+
+    /// Another process is writing to the same folder.
+    #[error("{path}: in use by {holder}")]
+    Locked { path: PathBuf, holder: String },
+
+    /// Training left the finite numbers.
+    #[error("train loss is {loss} at step {step}; training stopped")]
+    NonFiniteLoss { step: u64, loss: f64, last_good: Option<u64> },
+
+    /// The linear-algebra library cannot be trusted on this machine.
+    #[error("BLAS: {problem}")]
+    Blas { problem: String, help: String },
+
+    /// LAPACK gave no result for a finite matrix.
+    #[error("{routine} failed on a {rows}×{cols} matrix: {problem}")]
+    Lapack { routine: &'static str, rows: usize, cols: usize, problem: String },
+
+    /// Stopped by a signal; the state on disk is complete and can be resumed.
+    #[error("stopped: {done}")]
+    Interrupted { signal: i32, done: String, help: String },
+
+    /// A table could not be assembled or encoded.
+    #[error("table `{table}`: {source}")]
+    Table { table: &'static str, source: polars::error::PolarsError },
+
+    /// A broken promise inside the program.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// How a safetensors file can be broken. The identifiers are those of the test files in
+/// `fixtures/bad/`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    #[error("file is {found} bytes; a safetensors file needs at least 8")]
+    TooShort { found: u64 },
+    #[error("header length {length} exceeds 100000000")]
+    HeaderTooLong { length: u64 },
+    #[error("header says {length} bytes, only {available} available")]
+    HeaderCut { length: u64, available: u64 },
+    #[error("header is not UTF-8 at byte {offset}")]
+    NotUtf8 { offset: usize },
+    #[error("header is not valid JSON: {problem}")]
+    NotJson { problem: String },
+    #[error("no tensors")]
+    NoTensors,
+    #[error("tensor {second} [{begin},{end}) overlaps {first}")]
+    Overlap { first: Name, second: Name, begin: u64, end: u64 },
+    #[error("bytes [{begin},{end}) belong to no tensor")]
+    Hole { begin: u64, end: u64 },
+    #[error("{extra} bytes after the last tensor")]
+    Trailing { extra: u64 },
+    #[error("expected {expected} bytes, file has {found} (truncated)")]
+    Truncated { expected: u64, found: u64 },
+    #[error("invalid data_offsets for {tensor}")]
+    Offsets { tensor: Name },
+    #[error("shape of {tensor} overflows")]
+    ShapeOverflow { tensor: Name },
+    #[error("tensor {tensor}: shape {shape} {dtype} needs {needed} bytes, has {found}")]
+    ShapeBytes { tensor: Name, shape: String, dtype: String, needed: u64, found: u64 },
+    #[error("duplicate tensor name {tensor}")]
+    Duplicate { tensor: Name },
+    #[error("__metadata__ must map strings to strings")]
+    Metadata,
+    #[error("unknown dtype {dtype} (tensor {tensor})")]
+    UnknownDtype { tensor: Name, dtype: Name },
+    #[error("tensor {tensor} has dtype {dtype}, which is not supported")]
+    UnsupportedDtype { tensor: Name, dtype: String },
+    #[error("rank {rank} exceeds 64 (tensor {tensor})")]
+    Rank { tensor: Name, rank: usize },
+    #[error("too many tensors: more than 1000000")]
+    TooManyTensors,
+    #[error("this is a Git LFS pointer")]
+    LfsPointer,
+    #[error("looks like {kind}")]
+    LookAlike { kind: &'static str },
+    #[error("changed while being read")]
+    Changed,
+    #[error("BLAKE3 mismatch: expected {expected}, found {found}")]
+    Digest { expected: String, found: String },
+    #[error("tensor {tensor} holds NaN or Inf")]
+    NonFinite { tensor: Name },
+}
+
+/// A tensor name from an untrusted file: shown escaped, between quotes, cut at 200 characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(pub String);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: String = self.0.chars().take(200).collect();
+        let cut = if shown.len() < self.0.len() { "…" } else { "" };
+        write!(f, "\"{}{cut}\"", shown.escape_debug())
+    }
+}
+
+impl Fault {
+    /// The identifier of this way to be broken, as in `fixtures/bad/`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooShort { .. } => "ST001",
+            Self::HeaderTooLong { .. } => "ST002",
+            Self::HeaderCut { .. } => "ST003",
+            Self::NotUtf8 { .. } => "ST004",
+            Self::NotJson { .. } | Self::NoTensors => "ST005",
+            Self::Overlap { .. } => "ST006",
+            Self::Hole { .. } => "ST007",
+            Self::Trailing { .. } => "ST008",
+            Self::Truncated { .. } => "ST009",
+            Self::Offsets { .. } => "ST010",
+            Self::ShapeOverflow { .. } => "ST011",
+            Self::ShapeBytes { .. } => "ST012",
+            Self::Duplicate { .. } => "ST013",
+            Self::Metadata => "ST014",
+            Self::UnknownDtype { .. } => "ST015",
+            Self::UnsupportedDtype { .. } => "ST016",
+            Self::Rank { .. } => "ST019",
+            Self::TooManyTensors => "ST020",
+            Self::LfsPointer => "ST024",
+            Self::LookAlike { .. } => "ST025",
+            Self::Changed => "AR04",
+            Self::Digest { .. } => "ST027",
+            Self::NonFinite { .. } => "ST030",
+        }
+    }
+}
+
+impl Error {
+    /// A setting that cannot be used, with the cure.
+    pub fn setting(
+        setting: impl Into<String>,
+        problem: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self::Setting { setting: setting.into(), problem: problem.into(), help: help.into() }
+    }
+
+    /// For `map_err` on reading operations.
+    pub fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Read { path: path.to_owned(), source }
+    }
+
+    /// For `map_err` on writing operations.
+    pub fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Write { path: path.to_owned(), source }
+    }
+
+    /// Stable identifier, shown between brackets and stored in table `failures`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Setting { .. }
+            | Self::UnknownName { .. }
+            | Self::ConfigFile { .. }
+            | Self::Modulus { .. } => "CL03",
+            Self::NotFound { .. } => "AR01",
+            Self::NothingUsable { .. } => "AR02",
+            Self::StepNotSaved { .. } => "AR20",
+            Self::Read { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => "AR03",
+                std::io::ErrorKind::PermissionDenied => "AR16",
+                _ => "AR17",
+            },
+            Self::Write { .. } => "CR05",
+            Self::Checkpoint { fault, .. } => fault.code(),
+            Self::MissingTensor { .. } | Self::Shape { .. } => "AR13",
+            Self::ArchiveFile { .. } => "AR21",
+            Self::OtherRun { .. } | Self::Unfinished { .. } => "CR16",
+            Self::Locked { .. } => "CR12",
+            Self::NonFiniteLoss { .. } => "NU18",
+            Self::Blas { .. } => "NU08",
+            Self::Lapack { .. } => "NU05",
+            Self::Interrupted { .. } => "CR03",
+            Self::Table { .. } => "PQ01",
+            Self::Internal(_) => "CR21",
+        }
+    }
+
+    /// The exit code of a program that ends with this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Setting { .. }
+            | Self::UnknownName { .. }
+            | Self::ConfigFile { .. }
+            | Self::Modulus { .. }
+            | Self::Unfinished { .. }
+            | Self::StepNotSaved { .. } => 2,
+            Self::Read { .. }
+            | Self::Checkpoint { .. }
+            | Self::MissingTensor { .. }
+            | Self::Shape { .. }
+            | Self::ArchiveFile { .. }
+            | Self::NothingUsable { .. } => 4,
+            Self::Write { .. } => 5,
+            Self::NotFound { .. } => 10,
+            Self::Locked { .. } => 11,
+            Self::OtherRun { .. } => 12,
+            Self::Interrupted { signal, .. } => 128 + u8::try_from(*signal).unwrap_or(2),
+            Self::NonFiniteLoss { .. }
+            | Self::Blas { .. }
+            | Self::Lapack { .. }
+            | Self::Table { .. }
+            | Self::Internal(_) => 1,
+        }
+    }
+
+    /// What to do about it, where there is something to do.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::Setting { help, .. }
+            | Self::ConfigFile { help, .. }
+            | Self::Blas { help, .. }
+            | Self::Interrupted { help, .. } => help.clone(),
+            Self::UnknownName { known, .. } => format!("known: {}", known.join(", ")),
+            Self::Modulus { .. } => "pick another `--modulus`, such as 59 or 113".into(),
+            Self::NotFound { .. } => "check the path".into(),
+            Self::NothingUsable { .. } => {
+                "an archive is a run folder with run.json and checkpoints/step_*.safetensors, \
+                 or a folder of such folders"
+                    .into()
+            }
+            Self::Write { .. } => "free some space or choose another folder; \
+                 what was committed stays valid, run the same command again"
+                .into(),
+            Self::Checkpoint { fault, .. } => match fault {
+                Fault::LfsPointer => "fetch the file itself: git lfs pull".into(),
+                Fault::Truncated { .. } | Fault::HeaderCut { .. } | Fault::TooShort { .. } => {
+                    "the copy or the save was cut short: copy or download the file again".into()
+                }
+                Fault::Digest { .. } => {
+                    "the file changed after it was written: restore it from a copy".into()
+                }
+                _ => return None,
+            },
+            Self::Shape { .. } | Self::MissingTensor { .. } => {
+                "was the file copied from another run?".into()
+            }
+            Self::OtherRun { .. } => "choose another folder, or the settings of that run".into(),
+            Self::Unfinished { path, .. } => format!(
+                "continue it: groundswell-train --resume --out {}; or choose another folder",
+                path.display()
+            ),
+            Self::Locked { .. } => "wait for it to end, or choose another folder".into(),
+            Self::NonFiniteLoss { last_good: Some(step), .. } => {
+                format!("the checkpoints up to step {step} are good; a smaller --lr usually helps")
+            }
+            Self::NonFiniteLoss { .. } => "a smaller --lr usually helps".into(),
+            _ => return None,
+        };
+        Some(help)
+    }
+}
+
+/// `; did you mean …?` where a known name is close to the one found.
+fn did_you_mean(found: &str, known: &[String]) -> String {
+    nearest(found, known.iter().map(String::as_str))
+        .map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+/// The known name most like `found`, if any is likely meant (Jaro–Winkler similarity above 0.7).
+pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&found.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_come_with_the_nearest_known_one() {
+        let error = Error::UnknownName {
+            kind: "preset",
+            found: "nanda2032".into(),
+            known: vec!["demo".into(), "nanda2023".into()],
+        };
+        assert_eq!(error.to_string(), "unknown preset `nanda2032`; did you mean `nanda2023`?");
+        assert_eq!(error.help().unwrap(), "known: demo, nanda2023");
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(nearest("zzz", ["demo", "nanda2023"]), None);
+    }
+
+    #[test]
+    fn names_from_files_are_escaped_and_cut() {
+        assert_eq!(Name("a\u{1b}[31m\nb".into()).to_string(), r#""a\u{1b}[31m\nb""#);
+        let long = Name("é".repeat(300)).to_string();
+        assert_eq!(long, format!("\"{}…\"", "é".repeat(200)));
+    }
+}
