@@ -1,7 +1,10 @@
 //! Groundswell: when, and how, did a network start to implement the algorithm it ended up with?
 #![deny(unsafe_code)]
 
+pub mod blas;
 pub mod config;
 pub mod error;
+pub mod linalg;
+pub mod params;
 
 pub use error::{Error, Fault, Result};

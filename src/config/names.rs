@@ -63,7 +63,6 @@ macro_rules! named_enum {
         }
     };
 }
-pub(crate) use named_enum;
 
 /// Deserialise through `FromStr`, so that every source of settings gives the same message.
 pub(crate) fn parse_string<'de, D: Deserializer<'de>, T: FromStr<Err = Error>>(
