@@ -5,6 +5,8 @@ pub mod blas;
 pub mod config;
 pub mod error;
 pub mod linalg;
+pub mod model;
 pub mod params;
+pub mod tasks;
 
 pub use error::{Error, Fault, Result};

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use ndarray::{ArrayView1, ArrayView2, ArrayView3, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3};
+use ndarray::{
+    ArrayView1, ArrayView2, ArrayView3, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, Axis,
+};
 
 use crate::linalg::Scalar;
 
@@ -152,6 +154,22 @@ impl<F: Scalar> Params<F> {
             .slots()
             .iter()
             .map(move |slot| (slot, &values[slot.offset..slot.offset + slot.len()]))
+    }
+
+    /// A vector as a matrix of one row.
+    ///
+    /// # Panics
+    /// If the layout has no vector of this name.
+    pub fn matrix_like(&self, name: &str) -> ArrayView2<'_, F> {
+        self.vector(name).insert_axis(Axis(0))
+    }
+
+    /// The same, for writing.
+    ///
+    /// # Panics
+    /// As for reading.
+    pub fn matrix_like_mut(&mut self, name: &str) -> ArrayViewMut2<'_, F> {
+        self.vector_mut(name).insert_axis(Axis(0))
     }
 
     views!(vector, vector_mut, ArrayView1, ArrayViewMut1, [0]);

@@ -32,14 +32,15 @@ impl Scalar for f64 {
     }
 }
 
-/// `A B`: `[m, k] · [k, n] → [m, n]`.
+/// `A B`: `[m, k] · [k, n] → [m, n]`, row-major whatever the order of the factors.
 ///
 /// # Panics
 /// If the inner sizes differ.
 #[must_use]
 pub fn matmul<F: Scalar>(a: ArrayView2<'_, F>, b: ArrayView2<'_, F>) -> Array2<F> {
-    crate::blas::one_thread();
-    a.dot(&b)
+    let mut c = Array2::zeros((a.nrows(), b.ncols()));
+    matmul_into(a, b, F::zero(), c.view_mut());
+    c
 }
 
 /// `C ← A B + β C`, into memory that exists already; with β = 0, `C` is only written.

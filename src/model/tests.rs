@@ -1,0 +1,164 @@
+//! The two implementations against central differences and against each other.
+
+use proptest::prelude::*;
+
+use super::folded::Folded;
+use super::init::{self, Scheme};
+use super::plain::Plain;
+use super::*;
+use crate::config::Settings;
+use crate::linalg::kernels::cross_entropy;
+
+fn config(p: usize, d_head: usize, heads: usize, d_mlp: usize, act: Activation) -> RunConfig {
+    let settings = Settings {
+        modulus: Some(p),
+        d_model: Some(d_head * heads),
+        heads: Some(heads),
+        d_mlp: Some(d_mlp),
+        activation: Some(act),
+        ..Settings::default()
+    };
+    settings.or(Settings::preset("nanda2023").unwrap()).resolve().unwrap()
+}
+
+/// Weights with every entry of order 1/√d, biases included, so that no part of the gradient is
+/// trivially zero; and a batch with every token at both positions, some pairs twice.
+fn case(config: &RunConfig, seed: u64) -> (Transformer, Params<f64>, Batch) {
+    let net = Transformer::new(config);
+    let mut params = init::random(&net, Scheme::Paper, seed);
+    let noise = init::random::<f64>(&net, Scheme::TransformerLens, seed + 1);
+    params.vector_mut(names::B_IN).assign(&noise.matrix(names::W_IN).column(0));
+    params.vector_mut(names::B_OUT).assign(&noise.matrix(names::W_OUT).column(0));
+    let p = config.modulus;
+    let pairs: Vec<_> = (0..3 * p).map(|i| [i % p, (i * i + 1) % p]).collect();
+    let labels = pairs.iter().map(|[a, b]| (a + b) % p).collect();
+    (net, params, Batch { pairs, labels })
+}
+
+/// Largest `|analytic − numeric| / max(|numeric|, floor)` over all parameters, by central
+/// differences with step 1e-5: truncation 1e-10, rounding 1e-11 relative to a loss of order 1; the
+/// floor keeps gradients near zero from dividing rounding by nothing.
+fn worst_gradient_error<M: Model<f64>>(
+    model: &M,
+    params: &Params<f64>,
+    batch: &Batch,
+    gradient: &Params<f64>,
+) -> f64 {
+    let loss = |params: &Params<f64>| {
+        let logits = model.evaluate(params, &batch.pairs);
+        let logits = logits.as_slice().unwrap();
+        cross_entropy(logits, model.classes(), &batch.labels).loss / batch.labels.len() as f64
+    };
+    let step = 1e-5;
+    let floor = 1e-3 * gradient.values.iter().fold(0.0f64, |max, g| max.max(g.abs()));
+    let mut shifted = params.clone();
+    (0..params.values.len())
+        .map(|i| {
+            shifted.values[i] = params.values[i] + step;
+            let up = loss(&shifted);
+            shifted.values[i] = params.values[i] - step;
+            let down = loss(&shifted);
+            shifted.values[i] = params.values[i];
+            let numeric = (up - down) / (2.0 * step);
+            (gradient.values[i] - numeric).abs() / numeric.abs().max(floor)
+        })
+        .fold(0.0, f64::max)
+}
+
+/// GELU, whose slope is smooth: ReLU's kinks within the step would fake an error now and then.
+#[test]
+fn every_gradient_is_that_of_central_differences() {
+    let (net, params, batch) = case(&config(7, 4, 2, 12, Activation::Gelu), 3);
+    let plain = Plain(net.clone());
+    let (_, gradient) = plain.loss_and_gradient(&params, &batch);
+    let error = worst_gradient_error(&plain, &params, &batch, &gradient);
+    println!("largest relative error over {} parameters: {error:.2e}", params.values.len());
+    assert!(error <= 1e-6, "{error:e}");
+
+    let folded = Folded::new(net);
+    let (_, gradient) = folded.loss_and_gradient(&params, &batch);
+    let error = worst_gradient_error(&folded, &params, &batch, &gradient);
+    assert!(error <= 1e-6, "{error:e}");
+}
+
+#[test]
+fn relu_gradients_are_those_of_central_differences() {
+    let (net, params, batch) = case(&config(5, 3, 2, 8, Activation::Relu), 11);
+    let plain = Plain(net);
+    let (_, gradient) = plain.loss_and_gradient(&params, &batch);
+    let error = worst_gradient_error(&plain, &params, &batch, &gradient);
+    assert!(error <= 1e-6, "{error:e}");
+}
+
+/// The check can fail: a factor forgotten in one tensor alone is found in every one of them.
+#[test]
+fn a_wrong_gradient_is_found() {
+    let (net, params, batch) = case(&config(5, 3, 2, 8, Activation::Gelu), 3);
+    let plain = Plain(net);
+    let (_, gradient) = plain.loss_and_gradient(&params, &batch);
+    for slot in plain.0.layout().slots() {
+        let mut wrong = gradient.clone();
+        for value in &mut wrong.values[slot.offset..slot.offset + slot.len()] {
+            *value *= 1.001;
+        }
+        let error = worst_gradient_error(&plain, &params, &batch, &wrong);
+        assert!(error > 1e-4, "a gradient of {} off by 0.1 % passed: {error:e}", slot.name);
+    }
+}
+
+/// Largest difference of two gradients, relative to the larger norm of the same tensor.
+fn difference<F: Scalar>(found: &Params<F>, expected: &Params<f64>) -> f64 {
+    found
+        .iter()
+        .zip(expected.iter())
+        .map(|((_, found), (_, expected))| {
+            let norm = expected.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let square = |(x, y): (&F, &f64)| (x.widen() - y).powi(2);
+            found.iter().zip(expected).map(square).sum::<f64>().sqrt() / norm.max(1e-12)
+        })
+        .fold(0.0, f64::max)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Value and every gradient, f64 to 1e-10 and f32 to 1e-4, over random sizes.
+    #[test]
+    fn folded_is_the_plain_network(
+        half in 1usize..8, d_head in 1usize..6, heads in 1usize..4, d_mlp in 1usize..24,
+        gelu: bool, seed in 0u64..1000,
+    ) {
+        let act = if gelu { Activation::Gelu } else { Activation::Relu };
+        let (net, params, batch) = case(&config(2 * half + 1, d_head, heads, d_mlp, act), seed);
+        let (plain, folded) = (Plain(net.clone()), Folded::new(net));
+        let (loss, gradient) = plain.loss_and_gradient(&params, &batch);
+        let (fast_loss, fast_gradient) = folded.loss_and_gradient(&params, &batch);
+        prop_assert!((fast_loss - loss).abs() <= 1e-10 * loss);
+        prop_assert!(difference(&fast_gradient, &gradient) <= 1e-10);
+
+        // f32 against f64 at the f32 weights; a neuron at its kink may fall on the other side.
+        let narrow = params.cast::<f32>();
+        let (loss, gradient) = plain.loss_and_gradient(&narrow.cast::<f64>(), &batch);
+        let (fast_loss, fast_gradient) = folded.loss_and_gradient(&narrow, &batch);
+        prop_assert!((fast_loss - loss).abs() <= 1e-4 * loss);
+        let error = difference(&fast_gradient, &gradient);
+        prop_assert!(error <= 1e-4, "{:e}", error);
+    }
+}
+
+/// E Σθ² of the mainline's initial weights is 1781 ± 5.3, and the loss over 114 classes is
+/// ln 114 + 4/114 = 4.77 ± 0.02 (closed forms from the standard deviations).
+#[test]
+fn mainline_starts_where_theory_says() {
+    let config = Settings::preset("nanda2023").unwrap().resolve().unwrap();
+    let net = Transformer::new(&config);
+    let params = init::random::<f32>(&net, Scheme::Paper, 0);
+    assert_eq!(params.values.len(), 226_816);
+    let sum: f64 = params.values.iter().map(|w| f64::from(*w).powi(2)).sum();
+    assert!((sum - 1781.0).abs() < 3.0 * 5.3, "{sum}");
+    let pairs: Vec<_> = (0..113 * 113).map(|i| [i / 113, i % 113]).collect();
+    let labels: Vec<_> = pairs.iter().map(|[a, b]| (a + b) % 113).collect();
+    let logits = Folded::new(net).evaluate(&params, &pairs);
+    let loss = cross_entropy(logits.as_slice().unwrap(), 114, &labels).loss / 12_769.0;
+    assert!((loss - 4.77).abs() < 0.02 + 0.02, "{loss}");
+}
