@@ -2,11 +2,18 @@
 #![deny(unsafe_code)]
 
 pub mod blas;
+pub mod circuits;
 pub mod config;
 pub mod error;
+pub mod fourier;
+pub mod landscape;
 pub mod linalg;
 pub mod model;
+pub mod optim;
 pub mod params;
+pub mod progress;
+pub mod spectra;
 pub mod tasks;
+pub mod train;
 
 pub use error::{Error, Fault, Result};

@@ -162,6 +162,22 @@ pub struct RowSums {
     pub correct: usize,
 }
 
+impl std::ops::AddAssign for RowSums {
+    fn add_assign(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+    }
+}
+
+/// `y ← y + x`.
+///
+/// # Panics
+/// If the lengths differ.
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+pub fn add<F: Scalar>(x: &[F], y: &mut [F]) {
+    axpy(F::one(), x, y);
+}
+
 /// Cross-entropy and hits, summed over rows; `logits` is `[labels.len(), classes]`, row by row.
 ///
 /// # Panics
@@ -175,6 +191,25 @@ pub fn cross_entropy<F: Scalar>(logits: &[F], classes: usize, labels: &[usize]) 
         sums.correct += usize::from(argmax(row) == label);
     }
     sums
+}
+
+/// Cross-entropy, in nats, and hit of every row of `logits`, `[labels.len(), classes]`.
+///
+/// # Panics
+/// As [`cross_entropy`].
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+pub fn row_losses<F: Scalar>(
+    logits: &[F],
+    classes: usize,
+    labels: &[usize],
+    losses: &mut [f64],
+    correct: &mut [bool],
+) {
+    let mut gaps = vec![0.0; classes];
+    for (i, (row, &label)) in logits.chunks_exact(classes).zip(labels).enumerate() {
+        losses[i] = row_loss(row, label, &mut gaps);
+        correct[i] = argmax(row) == label;
+    }
 }
 
 /// The same, and the gradient of `scale · Σ ℓ` with respect to the logits in their place.

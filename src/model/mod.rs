@@ -31,7 +31,7 @@ pub trait Model<F: Scalar>: Send + Sync {
     /// What is computed once per weight vector.
     type Tables: Send + Sync;
     /// Activations of one block of a batch.
-    type Block: Send;
+    type Block: Send + Sync;
 
     /// Names and shapes of the weights.
     fn layout(&self) -> &Arc<Layout>;

@@ -1,0 +1,219 @@
+//! Optimisers: one update of all weights from their gradient.
+//!
+//! Conventions: update `u = 0, 1, …` turns `θ_u` into `θ_{u+1}`; `t = u + 1` counts it in the bias
+//! corrections; the learning rate rises over the first `warmup` updates from 0, so with a warm-up
+//! the very first update moves nothing but fills the moments. Decay is decoupled and acts on every
+//! parameter, biases included.
+//!
+//! Source: Loshchilov & Hutter (2019), arXiv:1711.05101, in the order of operations of PyTorch's
+//! `AdamW`, which the published runs used.
+
+use multiversion::multiversion;
+
+use crate::config::{OptimizerKind, RunConfig};
+use crate::linalg::Scalar;
+
+/// ε of AdamW's denominator.
+pub const EPSILON: f64 = 1e-8;
+
+/// The state of an optimiser between updates.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Optimizer<F> {
+    kind: OptimizerKind,
+    lr: f64,
+    weight_decay: f64,
+    beta1: f64,
+    beta2: f64,
+    warmup: u64,
+    /// Number of updates done.
+    pub updates: u64,
+    /// First moment of the gradient (`m`); the velocity of SGD. Layout of the weights.
+    pub m: Vec<F>,
+    /// Second moment (`v`); empty for SGD.
+    pub v: Vec<F>,
+}
+
+impl<F: Scalar> Optimizer<F> {
+    /// Before the first update of `parameters` weights.
+    #[must_use]
+    pub fn new(config: &RunConfig, parameters: usize) -> Self {
+        let second = match config.optimizer {
+            OptimizerKind::AdamW => parameters,
+            OptimizerKind::Sgd => 0,
+        };
+        Self {
+            kind: config.optimizer,
+            lr: config.lr,
+            weight_decay: config.weight_decay,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            warmup: config.warmup,
+            updates: 0,
+            m: vec![F::zero(); parameters],
+            v: vec![F::zero(); second],
+        }
+    }
+
+    /// Learning rate of the next update: `lr · min(u / warmup, 1)`.
+    #[must_use]
+    pub fn learning_rate(&self) -> f64 {
+        if self.updates >= self.warmup {
+            self.lr
+        } else {
+            self.lr * (self.updates as f64 / self.warmup as f64)
+        }
+    }
+
+    /// One update.
+    ///
+    /// ```text
+    /// adamw:  θ ← θ(1 − ηλ);  m ← β1 m + (1−β1) g;  v ← β2 v + (1−β2) g²
+    ///         θ ← θ − η/(1−β1^t) · m / ( √v/√(1−β2^t) + ε )
+    /// sgd:    θ ← θ(1 − ηλ);  m ← β1 m + g;  θ ← θ − η m
+    /// ```
+    ///
+    /// # Panics
+    /// If the lengths differ from that of the state.
+    pub fn update(&mut self, weights: &mut [F], gradient: &[F]) {
+        let rate = self.learning_rate();
+        self.updates += 1;
+        let t = self.updates as f64;
+        let keep = F::narrow(1.0 - rate * self.weight_decay);
+        match self.kind {
+            OptimizerKind::AdamW => {
+                let correction2 = (1.0 - self.beta2.powf(t)).sqrt();
+                let constants = AdamConstants {
+                    keep,
+                    beta1_rest: F::narrow(1.0 - self.beta1),
+                    beta2: F::narrow(self.beta2),
+                    beta2_rest: F::narrow(1.0 - self.beta2),
+                    correction2: F::narrow(correction2),
+                    epsilon: F::narrow(EPSILON),
+                    rate: F::narrow(rate / (1.0 - self.beta1.powf(t))),
+                };
+                adamw(weights, gradient, &mut self.m, &mut self.v, constants);
+            }
+            OptimizerKind::Sgd => {
+                sgd(weights, gradient, &mut self.m, keep, F::narrow(self.beta1), F::narrow(rate));
+            }
+        }
+    }
+
+    /// Share of coordinates whose `√v̂` is below ε, where the denominator is ε rather than the
+    /// gradient's size; 0 before the first update and for SGD.
+    #[must_use]
+    pub fn tiny_second_moment(&self) -> f64 {
+        if self.v.is_empty() || self.updates == 0 {
+            return 0.0;
+        }
+        let correction = 1.0 - self.beta2.powf(self.updates as f64);
+        let limit = EPSILON * EPSILON * correction;
+        let tiny = self.v.iter().filter(|v| v.widen() < limit).count();
+        tiny as f64 / self.v.len() as f64
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AdamConstants<F> {
+    keep: F,
+    beta1_rest: F,
+    beta2: F,
+    beta2_rest: F,
+    correction2: F,
+    epsilon: F,
+    rate: F,
+}
+
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn adamw<F: Scalar>(
+    weights: &mut [F],
+    gradient: &[F],
+    m: &mut [F],
+    v: &mut [F],
+    c: AdamConstants<F>,
+) {
+    let n = weights.len();
+    let (gradient, m, v) = (&gradient[..n], &mut m[..n], &mut v[..n]);
+    for i in 0..n {
+        let g = gradient[i];
+        m[i] += c.beta1_rest * (g - m[i]);
+        v[i] = c.beta2 * v[i] + c.beta2_rest * (g * g);
+        let denominator = v[i].sqrt() / c.correction2 + c.epsilon;
+        weights[i] = weights[i] * c.keep - c.rate * (m[i] / denominator);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn sgd<F: Scalar>(weights: &mut [F], gradient: &[F], m: &mut [F], keep: F, beta1: F, rate: F) {
+    let n = weights.len();
+    let (gradient, m) = (&gradient[..n], &mut m[..n]);
+    for i in 0..n {
+        m[i] = beta1 * m[i] + gradient[i];
+        weights[i] = weights[i] * keep - rate * m[i];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    fn config(toml: &str) -> RunConfig {
+        let settings = Settings::from_toml(toml, std::path::Path::new("test")).unwrap();
+        settings.or(Settings::preset("nanda2023").unwrap()).resolve().unwrap()
+    }
+
+    /// The formula, term by term, over several updates with warm-up.
+    #[test]
+    fn adamw_is_its_formula() {
+        let (beta1, beta2, lr, decay) = (0.9, 0.98, 1e-3, 1.0);
+        let mut optimizer = Optimizer::<f64>::new(&config("warmup = 3"), 1);
+        let mut weight = [0.7];
+        let (mut expected, mut m, mut v) = (0.7f64, 0.0f64, 0.0f64);
+        for u in 0..6 {
+            let g = 0.3 - 0.2 * f64::from(u);
+            optimizer.update(&mut weight, &[g]);
+            let eta = lr * (f64::from(u) / 3.0).min(1.0);
+            let t = u + 1;
+            expected *= 1.0 - eta * decay;
+            m = beta1 * m + (1.0 - beta1) * g;
+            v = beta2 * v + (1.0 - beta2) * g * g;
+            let (m_hat, v_hat) = (m / (1.0 - beta1.powi(t)), v / (1.0 - beta2.powi(t)));
+            expected -= eta * m_hat / (v_hat.sqrt() + EPSILON);
+            assert!((weight[0] - expected).abs() < 1e-15, "update {u}: {weight:?} {expected}");
+        }
+    }
+
+    #[test]
+    fn the_first_update_of_a_warm_up_moves_nothing_but_fills_the_moments() {
+        let mut optimizer = Optimizer::<f32>::new(&config(""), 1);
+        let mut weight = [0.7f32];
+        optimizer.update(&mut weight, &[2.0]);
+        assert_eq!(weight[0].to_bits(), 0.7f32.to_bits());
+        assert!((optimizer.m[0] - 0.2).abs() < 1e-6 && (optimizer.v[0] - 0.08).abs() < 1e-6);
+        assert!((optimizer.learning_rate() - 1e-4).abs() < 1e-18);
+        let mut without = Optimizer::<f32>::new(&config("warmup = 0"), 1);
+        assert!((without.learning_rate() - 1e-3).abs() < 1e-18);
+        without.update(&mut weight, &[2.0]);
+        assert!((weight[0] - (0.7 * 0.999 - 0.001)).abs() < 1e-6, "{weight:?}");
+    }
+
+    #[test]
+    fn sgd_is_its_formula() {
+        let toml = "optimizer = 'sgd'\nwarmup = 0\nlr = 0.1\nbeta1 = 0.5\nweight_decay = 0.2";
+        let mut optimizer = Optimizer::<f64>::new(&config(toml), 1);
+        let mut weight = [1.0];
+        optimizer.update(&mut weight, &[1.0]);
+        assert!((weight[0] - (0.98 - 0.1)).abs() < 1e-15);
+        optimizer.update(&mut weight, &[1.0]);
+        assert!((weight[0] - (0.88 * 0.98 - 0.15)).abs() < 1e-15);
+    }
+
+    #[test]
+    fn coordinates_below_epsilon_are_counted() {
+        let mut optimizer = Optimizer::<f64>::new(&config(""), 4);
+        optimizer.update(&mut [0.0; 4], &[1.0, 1e-7, 1e-9, 0.0]);
+        // After one update v̂ = g².
+        assert!((optimizer.tiny_second_moment() - 0.5).abs() < 1e-15);
+    }
+}

@@ -1,0 +1,2 @@
+//! Training runs.
+pub mod step;
