@@ -1,0 +1,116 @@
+"""Reading the Parquet tables of `groundswell analyze`, with errors that name the cure.
+
+A figure asks for a table and the columns it needs and gets the rows of one run, sorted by key.
+What is missing raises `TableError`, one line: table, column, and the command that makes it.
+"""
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+KEYS = {
+    "training": ["step"],
+    "progress": ["step"],
+    "frequencies": ["step", "frequency"],
+    "fourier": ["step", "object", "frequency"],
+    "neurons": ["step", "neuron"],
+    "spectra": ["step", "tensor", "batch_index"],
+    "singular_values": ["step", "tensor", "batch_index", "index"],
+    "interpolation": ["from_step", "to_step", "alpha"],
+    "barriers": ["from_step", "to_step"],
+}
+
+
+class TableError(Exception):
+    """A table, a column or a run that a figure needs is not there."""
+
+
+def command(table: str) -> str:
+    """The command line that makes `table`."""
+    if table in ("interpolation", "barriers"):
+        return "groundswell landscape ARCHIVE --out TABLES --from memorised --to last --points 25"
+    measure = "spectra" if table == "singular_values" else table
+    return f"groundswell analyze ARCHIVE --out TABLES --measures {measure}"
+
+
+def printable(name: str, longest: int = 44) -> str:
+    """`name` on one line: control characters as escapes, the middle of a long name left out."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    if len(text) > longest:
+        half = (longest - 1) // 2
+        text = f"{text[:half]}…{text[-half:]}"
+    return text
+
+
+class Tables:
+    """The tables in one folder, seen through one run (default: the first by name)."""
+
+    def __init__(self, folder: str | Path, run: str | None = None):
+        self.folder = Path(folder)
+        self.run = run
+        if not self.folder.is_dir():
+            raise TableError(
+                f"{printable(str(folder), 200)}: no such folder of tables; "
+                "run `groundswell analyze ARCHIVE --out TABLES`"
+            )
+
+    def path(self, table: str) -> Path:
+        path = self.folder / f"{table}.parquet"
+        if not path.is_file():
+            if (self.folder / table).is_dir():
+                raise TableError(
+                    f"table `{table}` is still in shards in {self.folder / table}; "
+                    f"run `groundswell merge {self.folder}`"
+                )
+            raise TableError(
+                f"table `{table}` is missing: no file {path}; run `{command(table)}`"
+            )
+        return path
+
+    def read(self, table: str, columns: list[str]) -> pl.DataFrame:
+        """Rows of this run: `columns` and the key, sorted by key. Null stays null."""
+        path = self.path(table)
+        wanted = ["run", *KEYS[table], *(c for c in columns if c not in KEYS[table])]
+        try:
+            present = pl.read_parquet_schema(path)
+            absent = [c for c in wanted if c not in present]
+            if absent:
+                raise TableError(
+                    f"table `{table}` has no column `{absent[0]}` ({path}); "
+                    f"it was written by another version: run `{command(table)}`"
+                )
+            rows = pl.read_parquet(path, columns=wanted)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise TableError(
+                f"table `{table}` cannot be read ({path}: {reason}); "
+                f"delete the file, then run `{command(table)}`"
+            ) from error
+        if rows.is_empty():
+            raise TableError(
+                f"table `{table}` is empty, so column `{columns[0]}` has no value ({path}); "
+                f"run `{command(table)}`"
+            )
+        if self.run is None:
+            self.run = rows["run"].min()
+        mine = rows.filter(pl.col("run") == self.run)
+        if mine.is_empty():
+            names = ", ".join(repr(name) for name in rows["run"].unique().sort()[:5])
+            raise TableError(
+                f"table `{table}` has no row for run {self.run!r}, only for {names} ({path}); "
+                f"choose one with --run or run `{command(table)}`"
+            )
+        return mine.sort(KEYS[table])
+
+    def seed(self, table: str) -> int | None:
+        """Seed of this run, if the file says: metadata `groundswell.seed`, or "seed" in the JSON
+        of `groundswell.config` (directly or under the run's name)."""
+        metadata = pl.read_parquet_metadata(self.path(table))
+        if "groundswell.seed" in metadata:
+            return int(metadata["groundswell.seed"])
+        try:
+            config = json.loads(metadata.get("groundswell.config", "{}"))
+            return config.get(self.run, config).get("seed")
+        except (ValueError, AttributeError):
+            return None
