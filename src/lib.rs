@@ -3,5 +3,6 @@
 
 pub mod config;
 pub mod error;
+pub mod tables;
 
 pub use error::{Error, Fault, Result};
