@@ -16,15 +16,22 @@
 mod archive;
 mod cell;
 mod circuit;
+mod decode;
+mod encode;
 mod landscape;
 mod row;
 pub mod schema;
+mod seal;
 mod spectra;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use archive::{CheckpointRow, FailureRow, TrainingRow};
 pub use cell::{Cell, Dtype, Scalar};
 pub use circuit::{FourierRow, FrequencyRow, NeuronRow, ProgressRow};
+pub use decode::{decode, metadata, read, read_bytes};
+pub use encode::encode;
 pub use landscape::{BarrierRow, InterpolationRow};
 pub use row::{Column, Field, Row};
 pub use schema::TableSchema;
