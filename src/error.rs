@@ -98,6 +98,10 @@ pub enum Error {
     #[error("table `{table}`: {source}")]
     Table { table: &'static str, source: polars::error::PolarsError },
 
+    /// A file of a tables folder that is damaged, or that this program did not write.
+    #[error("{path}: {problem}")]
+    TableFile { path: PathBuf, problem: String },
+
     /// A broken promise inside the program.
     #[error("internal error: {0}")]
     Internal(String),
@@ -249,6 +253,7 @@ impl Error {
             Self::Lapack { .. } => "NU05",
             Self::Interrupted { .. } => "CR03",
             Self::Table { .. } => "PQ01",
+            Self::TableFile { .. } => "PQ04",
             Self::Internal(_) => "CR21",
         }
     }
@@ -268,6 +273,7 @@ impl Error {
             | Self::MissingTensor { .. }
             | Self::Shape { .. }
             | Self::ArchiveFile { .. }
+            | Self::TableFile { .. }
             | Self::NothingUsable { .. } => 4,
             Self::Write { .. } => 5,
             Self::NotFound { .. } => 10,
@@ -311,6 +317,9 @@ impl Error {
                 }
                 _ => return None,
             },
+            Self::TableFile { .. } => "delete it and run the command that wrote it again; \
+                 what is intact is not computed again"
+                .into(),
             Self::Shape { .. } | Self::MissingTensor { .. } => {
                 "was the file copied from another run?".into()
             }

@@ -13,6 +13,7 @@ pub mod optim;
 pub mod params;
 pub mod progress;
 pub mod spectra;
+pub mod tables;
 pub mod tasks;
 pub mod train;
 

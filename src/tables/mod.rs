@@ -1,0 +1,41 @@
+//! Result tables: typed rows in, Parquet bytes out, and back.
+//!
+//! A table is one row type. [`table!`](row) writes its struct, its schema and its documentation
+//! from one list, so that a column cannot mean one thing in the code and another in the file.
+//!
+//! Conventions, fixed here and relied on by every reader of the tables:
+//! - Plain types only: int64, float64, string and bool. Every reader knows them.
+//! - Undefined is null, never NaN or Inf (readers disagree on how those compare), with a
+//!   [`Status`] where a whole row can be undefined.
+//! - Rows are sorted by the key of their table, text by its UTF-8 bytes; a key occurs once.
+//! - The same rows give the same bytes: no clock, host, path or thread count gets in.
+//! - Every file carries a checksum of its own, and no table is read without checking it.
+//!
+//! Bytes only: the engines read the archive, and commit these bytes under a final name.
+
+mod archive;
+mod cell;
+mod circuit;
+mod decode;
+mod encode;
+mod landscape;
+pub mod manifest;
+mod row;
+pub mod schema;
+mod seal;
+mod spectra;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use archive::{CheckpointRow, FailureRow, TrainingRow};
+pub use cell::{Cell, Dtype, Scalar};
+pub use circuit::{FourierRow, FrequencyRow, NeuronRow, ProgressRow};
+pub use decode::{decode, metadata, read, read_bytes};
+pub use encode::encode;
+pub use landscape::{BarrierRow, InterpolationRow};
+pub use manifest::Manifest;
+pub use row::{Column, Field, Row};
+pub use schema::TableSchema;
+pub use spectra::{SingularValueRow, SpectrumRow};
+pub use status::Status;
