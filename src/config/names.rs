@@ -72,6 +72,8 @@ pub(crate) fn parse_string<'de, D: Deserializer<'de>, T: FromStr<Err = Error>>(
     text.parse().map_err(serde::de::Error::custom)
 }
 
+pub(crate) use named_enum;
+
 named_enum! {
     /// What the network learns: the label of the pair `(a, b)`, all arithmetic modulo p.
     Task, "task":
