@@ -126,7 +126,7 @@ pub enum Split {
     Python(u128),
     /// `rng:SEED`: a Fisher–Yates shuffle driven by ChaCha8.
     Rng(u64),
-    /// `file:PATH`: one pair index `a·p + b` per line; the first ⌊F·n⌋ are the training pairs.
+    /// `file:PATH`: one pair `a·p + b` per line; the first ⌊F·n⌋ are trained on.
     File(PathBuf),
 }
 

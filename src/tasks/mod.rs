@@ -41,29 +41,16 @@ pub struct Batch {
 }
 
 impl Dataset {
-    /// The pairs, labels and split of a run. `listed` is the order of pairs for `file:PATH` splits
-    /// (read by the caller; this module opens no files).
+    /// The pairs, labels and split of a run. `listed` are the pairs that a `file:PATH` split lists
+    /// (read by the caller; this module opens no files): the first ⌊F·n⌋ of them are trained on,
+    /// all others are test pairs, in lexicographic order.
     ///
     /// # Errors
-    /// [`Error::Setting`] if no pair is left to train on, or the listed order is not one.
+    /// [`Error::Setting`] if no pair is left to train on, or the listed pairs cannot be used.
     pub fn new(config: &RunConfig, listed: Option<&[usize]>) -> Result<Self> {
         let p = config.modulus;
         let labels = labels(config.task, p, config.seed);
         let mut order: Vec<usize> = (0..p * p).filter(|index| labels[*index].is_some()).collect();
-        match (&config.split, listed) {
-            (Split::Python(seed), _) => shuffle::PythonRng::new(*seed).shuffle(&mut order),
-            (Split::Rng(seed), _) => {
-                shuffle::fisher_yates(&mut order, &mut ChaCha8Rng::seed_from_u64(*seed));
-            }
-            (Split::File(_), Some(listed)) => order = checked_order(listed, &order)?,
-            (Split::File(path), None) => {
-                return Err(Error::setting(
-                    "split",
-                    format!("the order of pairs in {} was not read", path.display()),
-                    "give the file that the run was trained with",
-                ));
-            }
-        }
         let n_train = train_count(config.train_fraction, order.len());
         if n_train == 0 {
             return Err(Error::setting(
@@ -71,6 +58,20 @@ impl Dataset {
                 format!("{} of {} pairs is no pair at all", config.train_fraction, order.len()),
                 "pick a larger one",
             ));
+        }
+        match (&config.split, listed) {
+            (Split::Python(seed), _) => shuffle::PythonRng::new(*seed).shuffle(&mut order),
+            (Split::Rng(seed), _) => {
+                shuffle::fisher_yates(&mut order, &mut ChaCha8Rng::seed_from_u64(*seed));
+            }
+            (Split::File(_), Some(listed)) => order = train_first(listed, n_train, &order)?,
+            (Split::File(path), None) => {
+                return Err(Error::setting(
+                    "split",
+                    format!("the pairs in {} were not read", path.display()),
+                    "give the file that the run was trained with",
+                ));
+            }
         }
         let test = order.split_off(n_train);
         Ok(Self { p, labels, train: order, test })
@@ -95,31 +96,28 @@ fn train_count(fraction: f64, pairs: usize) -> usize {
     ((fraction * pairs as f64).floor() as usize).min(pairs)
 }
 
-/// The pairs in the order that a file lists, checked to be some of the task's, each once.
-fn checked_order(listed: &[usize], known: &[usize]) -> Result<Vec<usize>> {
+/// The first `n_train` listed pairs, checked to be pairs of the task, each once; then all others.
+fn train_first(listed: &[usize], n_train: usize, known: &[usize]) -> Result<Vec<usize>> {
+    let refuse = |problem: String| {
+        let help = "list training pairs as a·p + b, one per line";
+        Err(Error::setting("split", problem, help))
+    };
     let mut seen = std::collections::HashSet::new();
     for (line, index) in listed.iter().enumerate() {
-        let problem = if known.binary_search(index).is_err() {
-            "is no pair of this task"
-        } else if !seen.insert(*index) {
-            "is listed twice"
-        } else {
-            continue;
-        };
-        return Err(Error::setting(
-            "split",
-            format!("line {}: pair {index} {problem}", line + 1),
-            "list each pair as a·p + b, one per line, training pairs first",
-        ));
+        if known.binary_search(index).is_err() {
+            return refuse(format!("line {}: pair {index} is no pair of this task", line + 1));
+        }
+        if !seen.insert(*index) {
+            return refuse(format!("line {}: pair {index} is listed twice", line + 1));
+        }
     }
-    if listed.len() < known.len() {
-        return Err(Error::setting(
-            "split",
-            format!("{} pairs are listed, the task has {}", listed.len(), known.len()),
-            "list every pair, training pairs first; --train-fraction says how many are trained on",
-        ));
+    if listed.len() < n_train {
+        return refuse(format!("{} pairs are listed, {n_train} are trained on", listed.len()));
     }
-    Ok(listed.to_vec())
+    let mut order = listed[..n_train].to_vec();
+    let train: std::collections::HashSet<usize> = order.iter().copied().collect();
+    order.extend(known.iter().filter(|index| !train.contains(index)));
+    Ok(order)
 }
 
 /// The label of every pair, by index `a·p + b`.
@@ -236,17 +234,16 @@ mod tests {
     }
 
     #[test]
-    fn listed_orders_are_checked() {
+    fn listed_pairs_are_checked() {
         let known: Vec<usize> = (0..9).collect();
-        let mut listed = known.clone();
-        listed.reverse();
-        assert_eq!(checked_order(&listed, &known).unwrap(), listed);
+        let order = train_first(&[7, 2, 5], 2, &known).unwrap();
+        assert_eq!(order, [7, 2, 0, 1, 3, 4, 5, 6, 8]);
         for (listed, problem) in [
             (vec![0, 0], "line 2: pair 0 is listed twice"),
             (vec![9], "line 1: pair 9 is no pair of this task"),
-            (vec![1, 2], "2 pairs are listed, the task has 9"),
+            (vec![1], "1 pairs are listed, 2 are trained on"),
         ] {
-            let error = checked_order(&listed, &known).unwrap_err().to_string();
+            let error = train_first(&listed, 2, &known).unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");
         }
     }
