@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod durable;
 pub mod error;
 
 pub use error::{Error, Fault, Result};
