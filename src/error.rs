@@ -74,6 +74,10 @@ pub enum Error {
     #[error("{path}: holds an unfinished run (last complete checkpoint: step {step} of {steps})")]
     Unfinished { path: PathBuf, step: u64, steps: u64 },
 
+    /// The folder holds something that is no run, and nothing in it was touched.
+    #[error("{path}: not a run, and not empty: {found}")]
+    NotARun { path: PathBuf, found: String },
+
     /// Another process is writing to the same folder.
     #[error("{path}: in use by {holder}")]
     Locked { path: PathBuf, holder: String },
@@ -134,6 +138,10 @@ pub enum Fault {
     Truncated { expected: u64, found: u64 },
     #[error("invalid data_offsets for {tensor}")]
     Offsets { tensor: Name },
+    #[error("invalid entry for {tensor}: {problem}")]
+    Entry { tensor: Name, problem: String },
+    #[error("tensor {tensor} is not byte aligned")]
+    NotByteAligned { tensor: Name },
     #[error("shape of {tensor} overflows")]
     ShapeOverflow { tensor: Name },
     #[error("tensor {tensor}: shape {shape} {dtype} needs {needed} bytes, has {found}")]
@@ -188,13 +196,14 @@ impl Fault {
             Self::Hole { .. } => "ST007",
             Self::Trailing { .. } => "ST008",
             Self::Truncated { .. } => "ST009",
-            Self::Offsets { .. } => "ST010",
+            Self::Offsets { .. } | Self::Entry { .. } => "ST010",
             Self::ShapeOverflow { .. } => "ST011",
             Self::ShapeBytes { .. } => "ST012",
             Self::Duplicate { .. } => "ST013",
             Self::Metadata => "ST014",
             Self::UnknownDtype { .. } => "ST015",
             Self::UnsupportedDtype { .. } => "ST016",
+            Self::NotByteAligned { .. } => "ST017",
             Self::Rank { .. } => "ST019",
             Self::TooManyTensors => "ST020",
             Self::LfsPointer => "ST024",
@@ -246,7 +255,7 @@ impl Error {
             Self::Checkpoint { fault, .. } => fault.code(),
             Self::MissingTensor { .. } | Self::Shape { .. } => "AR13",
             Self::ArchiveFile { .. } => "AR21",
-            Self::OtherRun { .. } | Self::Unfinished { .. } => "CR16",
+            Self::OtherRun { .. } | Self::Unfinished { .. } | Self::NotARun { .. } => "CR16",
             Self::Locked { .. } => "CR12",
             Self::NonFiniteLoss { .. } => "NU18",
             Self::Blas { .. } => "NU08",
@@ -267,6 +276,7 @@ impl Error {
             | Self::ConfigFile { .. }
             | Self::Modulus { .. }
             | Self::Unfinished { .. }
+            | Self::NotARun { .. }
             | Self::StepNotSaved { .. } => 2,
             Self::Read { .. }
             | Self::Checkpoint { .. }
@@ -328,6 +338,7 @@ impl Error {
                 "continue it: groundswell-train --resume --out {}; or choose another folder",
                 path.display()
             ),
+            Self::NotARun { .. } => "choose a new or an empty folder".into(),
             Self::Locked { .. } => "wait for it to end, or choose another folder".into(),
             Self::NonFiniteLoss { last_good: Some(step), .. } => {
                 format!("the checkpoints up to step {step} are good; a smaller --lr usually helps")

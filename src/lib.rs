@@ -1,9 +1,12 @@
 //! Groundswell: when, and how, did a network start to implement the algorithm it ended up with?
 #![deny(unsafe_code)]
 
+pub mod archive;
 pub mod blas;
 pub mod circuits;
+pub mod cli;
 pub mod config;
+pub mod durable;
 pub mod error;
 pub mod fourier;
 pub mod landscape;
@@ -16,5 +19,6 @@ pub mod spectra;
 pub mod tables;
 pub mod tasks;
 pub mod train;
+pub mod weights;
 
 pub use error::{Error, Fault, Result};

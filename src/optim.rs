@@ -99,17 +99,23 @@ impl<F: Scalar> Optimizer<F> {
         }
     }
 
-    /// Share of coordinates whose `√v̂` is below ε, where the denominator is ε rather than the
-    /// gradient's size; 0 before the first update and for SGD.
+    /// Share of the coordinates whose `√v̂` will be below ε in an update with this gradient: there
+    /// the denominator is ε rather than the gradient's size. `None` for SGD.
+    ///
+    /// # Panics
+    /// If the lengths differ.
     #[must_use]
-    pub fn tiny_second_moment(&self) -> f64 {
-        if self.v.is_empty() || self.updates == 0 {
-            return 0.0;
+    pub fn tiny_second_moment(&self, gradient: &[F]) -> Option<f64> {
+        if self.v.is_empty() {
+            return None;
         }
-        let correction = 1.0 - self.beta2.powf(self.updates as f64);
+        assert_eq!(gradient.len(), self.v.len());
+        let correction = 1.0 - self.beta2.powf(self.updates as f64 + 1.0);
         let limit = EPSILON * EPSILON * correction;
-        let tiny = self.v.iter().filter(|v| v.widen() < limit).count();
-        tiny as f64 / self.v.len() as f64
+        let next =
+            |(v, g): (&F, &F)| self.beta2 * v.widen() + (1.0 - self.beta2) * g.widen().powi(2);
+        let tiny = self.v.iter().zip(gradient).map(next).filter(|v| *v < limit).count();
+        Some(tiny as f64 / self.v.len() as f64)
     }
 }
 
@@ -211,9 +217,11 @@ mod tests {
 
     #[test]
     fn coordinates_below_epsilon_are_counted() {
-        let mut optimizer = Optimizer::<f64>::new(&config(""), 4);
-        optimizer.update(&mut [0.0; 4], &[1.0, 1e-7, 1e-9, 0.0]);
-        // After one update v̂ = g².
-        assert!((optimizer.tiny_second_moment() - 0.5).abs() < 1e-15);
+        let optimizer = Optimizer::<f64>::new(&config(""), 4);
+        // In the first update v̂ = g².
+        let share = optimizer.tiny_second_moment(&[1.0, 1e-7, 1e-9, 0.0]);
+        assert!((share.unwrap() - 0.5).abs() < 1e-15);
+        let sgd = Optimizer::<f64>::new(&config("optimizer = 'sgd'"), 4);
+        assert_eq!(sgd.tiny_second_moment(&[0.0; 4]), None);
     }
 }

@@ -1,0 +1,153 @@
+//! What the user sees while work goes on, and when it fails.
+#![allow(clippy::print_stderr)]
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+use crate::error::Error;
+
+/// How log messages are written to stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// Options that every command has.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CommonArgs {
+    /// How to write log messages
+    #[arg(long, value_enum, default_value_t, global = true, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+impl CommonArgs {
+    /// Send the engines' log messages to stderr.
+    pub fn start_logging(&self) {
+        let builder = tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .without_time()
+            .with_ansi(colours());
+        // A second subscriber is refused; in tests several commands run in one process.
+        let _ = match self.log_format {
+            LogFormat::Text => builder.try_init(),
+            LogFormat::Json => builder.json().try_init(),
+        };
+    }
+}
+
+fn colours() -> bool {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    std::io::stderr().is_terminal() && !plain
+}
+
+/// Say how a command ended, and choose the exit code.
+pub fn finish(result: anyhow::Result<u8>, common: &CommonArgs) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Whoever closed the pipe has read enough; that is no failure of ours.
+            let known = error.downcast_ref::<Error>();
+            match common.log_format {
+                LogFormat::Text => print_text(&error, known),
+                LogFormat::Json => print_json(&error, known),
+            }
+            ExitCode::from(known.map_or(1, Error::exit_code))
+        }
+    }
+}
+
+fn print_text(error: &anyhow::Error, known: Option<&Error>) {
+    match known {
+        // A stop that was asked for is no error.
+        Some(Error::Interrupted { .. }) => eprintln!("{error:#}"),
+        Some(known) => eprintln!("error[{}]: {error:#}", known.code()),
+        None => eprintln!("error: {error:#}"),
+    }
+    if let Some(help) = known.and_then(Error::help).filter(|help| !help.is_empty()) {
+        eprintln!("help: {help}");
+    }
+}
+
+fn print_json(error: &anyhow::Error, known: Option<&Error>) {
+    let object = serde_json::json!({
+        "level": "ERROR",
+        "code": known.map(Error::code),
+        "message": format!("{error:#}"),
+        "action": known.and_then(Error::help),
+    });
+    eprintln!("{object}");
+}
+
+/// Progress: a bar on a terminal, otherwise a line every ten seconds.
+#[derive(Debug)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    total: u64,
+    first: Option<u64>,
+    started: Instant,
+    spoken: Instant,
+}
+
+/// How often a plain line is written.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+impl Progress {
+    /// Of `total` things called `what`.
+    #[must_use]
+    pub fn new(what: &'static str, total: u64) -> Self {
+        let bar = colours().then(|| {
+            let bar = ProgressBar::new(total);
+            let template = "{bar:30} {human_pos}/{human_len} {msg} {eta_precise} left";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("━╸ "));
+            }
+            bar
+        });
+        let now = Instant::now();
+        Self { bar, what, total, first: None, started: now, spoken: now }
+    }
+
+    /// `done` of them are done; `message` says more.
+    pub fn update(&mut self, done: u64, message: impl FnOnce() -> String) {
+        let first = *self.first.get_or_insert(done);
+        let now = Instant::now();
+        let since = now - self.spoken;
+        let wait = if self.bar.is_some() { Duration::from_millis(100) } else { LINE_EVERY };
+        if since < wait && done != self.total {
+            return;
+        }
+        self.spoken = now;
+        let elapsed = (now - self.started).as_secs_f64();
+        let rate = (done - first) as f64 / elapsed.max(1e-9);
+        let message = format!("{} {} ({rate:.1}/s)", self.what, message());
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(done);
+                bar.set_message(message);
+            }
+            None => {
+                let left = (self.total - done) as f64 / rate.max(1e-9);
+                let left = Duration::from_secs_f64(left.min(1e9));
+                let left = HumanDuration(Duration::from_secs(left.as_secs()));
+                eprintln!("{done}/{} {message}, {left:#} left", self.total);
+            }
+        }
+    }
+
+    /// Remove the bar; a summary comes after it.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `groundswell-train`.
+#![allow(clippy::print_stdout)]
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Parser;
+
+use super::report::{CommonArgs, Progress};
+use super::signals;
+use crate::config::{PRESETS, Settings};
+use crate::error::Error;
+use crate::train::{self, Outcome, Report, Request};
+
+/// Train a small network and save an archive of its checkpoints.
+///
+/// Settings come from the options, then from the TOML file, then from the preset. The same settings
+/// give the same bytes, for any number of threads, interrupted and resumed or not.
+///
+/// Example: groundswell-train --preset demo --out runs/demo
+#[derive(Debug, Parser)]
+#[command(name = "groundswell-train", version, after_help = presets_help())]
+pub struct TrainArgs {
+    /// Folder of the run; created, or continued with --resume
+    #[arg(long, value_name = "RUN_DIR", value_hint = clap::ValueHint::DirPath)]
+    pub out: PathBuf,
+
+    /// Settings to start from: nanda2023 (the default) or demo
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+
+    /// TOML file with settings; its keys are the options' names with `_` for `-`
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// Continue an unfinished run from its last complete checkpoint
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Number of threads [default: one per core]; the result does not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+
+    #[command(flatten)]
+    pub settings: Settings,
+
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+fn presets_help() -> String {
+    let lines: Vec<String> =
+        PRESETS.iter().map(|preset| format!("  {:<10} {}", preset.name, preset.about)).collect();
+    format!("Presets:\n{}", lines.join("\n"))
+}
+
+/// Run the command; returns the exit code.
+///
+/// # Errors
+/// See [`train::run`].
+pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
+    let preset = Settings::preset(args.preset.as_deref().unwrap_or(PRESETS[0].name))?;
+    let file = match &args.config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => {
+                    Error::NotFound { path: path.clone(), kind: "configuration file" }
+                }
+                _ => Error::Read { path: path.clone(), source },
+            })?;
+            Settings::from_toml(&text, path)?
+        }
+        None => Settings::default(),
+    };
+    let config = args.settings.clone().or(file).or(preset).resolve()?;
+    let stop = signals::install()?;
+    let started = Instant::now();
+    let mut progress = Progress::new("steps", config.steps);
+    let request = Request {
+        config: &config,
+        out: &args.out,
+        resume: args.resume,
+        threads: args.threads.map_or_else(signals::default_threads, usize::from),
+        stop: &stop,
+    };
+    let outcome = train::run(&request, &mut |report| {
+        progress.update(report.step, || describe(report));
+    });
+    progress.finish();
+    match outcome? {
+        Outcome::AlreadyComplete => {
+            println!("{}: complete already, nothing to do", args.out.display());
+        }
+        Outcome::Complete(report) => {
+            let seconds = started.elapsed().as_secs_f64();
+            println!(
+                "{}: {} steps, {} checkpoints saved in {seconds:.1} s\n  {}",
+                args.out.display(),
+                report.step,
+                report.saved,
+                describe(&report),
+            );
+        }
+    }
+    Ok(0)
+}
+
+fn describe(report: &Report) -> String {
+    let train = format!("train {:.3e} ({:.1} %)", report.train.loss, 100.0 * report.train.accuracy);
+    match report.test {
+        Some(test) => {
+            format!("{train}, test {:.3e} ({:.1} %)", test.loss, 100.0 * test.accuracy)
+        }
+        None => train,
+    }
+}
+
+/// Parse the command line and run it.
+#[must_use]
+pub fn main() -> std::process::ExitCode {
+    let args = TrainArgs::parse();
+    args.common.start_logging();
+    let result = run(&args).context("groundswell-train");
+    super::report::finish(result, &args.common)
+}

@@ -1,0 +1,93 @@
+//! Files of lines that only grow.
+//!
+//! A line is there once its newline is on the disk. A killed writer leaves at most one torn line,
+//! at the end and without a newline, which readers ignore.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{explain, folder_of, not_durable, sync_folder};
+use crate::error::{Error, Result};
+
+/// A file that is open for appending lines.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    file: File,
+    /// After a failure the end of the file is unknown, and nothing may follow it.
+    failed: bool,
+}
+
+impl Log {
+    /// Open, or create durably. The caller has cut a torn last line before.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let existed = path.exists();
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let file = file.map_err(Error::write(path))?;
+        if !existed {
+            sync_folder(folder_of(path))?;
+        }
+        Ok(Self { path: path.to_owned(), file, failed: false })
+    }
+
+    /// Append whole lines, which end in a newline, and wait until they are on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Write`]. The file is then cut back to its former length where possible, and takes
+    /// no more lines.
+    pub fn append(&mut self, lines: &str) -> Result<()> {
+        self.append_later(lines)?;
+        let synced = self.file.sync_data().map_err(not_durable);
+        self.failed = synced.is_err();
+        synced.map_err(Error::write(&self.path))
+    }
+
+    /// Append whole lines without waiting: the next [`Log::append`] makes them durable, too.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_later(&mut self, lines: &str) -> Result<()> {
+        if self.failed || !lines.ends_with('\n') {
+            let problem = if self.failed { "after a failure" } else { "a torn line" };
+            return Err(Error::Internal(format!("{}: append {problem}", self.path.display())));
+        }
+        let length = self.file.metadata().map_err(Error::write(&self.path))?.len();
+        self.file.write_all(lines.as_bytes()).map_err(|error| {
+            self.failed = true;
+            // Best effort: if even this fails, readers ignore the torn line.
+            let _ = self.file.set_len(length);
+            Error::Write { path: self.path.clone(), source: explain(error, lines.len()) }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_appended_across_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.jsonl");
+        Log::open(&path).unwrap().append("1\n2\n").unwrap();
+        let mut log = Log::open(&path).unwrap();
+        log.append_later("3\n").unwrap();
+        log.append("4\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2\n3\n4\n");
+        assert_eq!(log.append("torn").unwrap_err().exit_code(), 1);
+    }
+
+    /// `/dev/full` refuses every byte, as a full disk does.
+    #[test]
+    fn after_a_failure_a_log_takes_no_more_lines() {
+        let mut log = Log::open(Path::new("/dev/full")).unwrap();
+        let error = log.append("1\n").unwrap_err();
+        assert_eq!(error.code(), "CR05");
+        assert!(error.to_string().contains("need 2 bytes"), "{error}");
+        assert_eq!(log.append("2\n").unwrap_err().code(), "CR21");
+    }
+}

@@ -1,0 +1,56 @@
+//! Between a checkpoint's named tensors and a network's flat weights.
+
+use crate::archive::{Checkpoint, Data, TensorRef};
+use crate::error::{Error, Result};
+use crate::linalg::Scalar;
+use crate::params::{Layout, Params};
+use std::sync::Arc;
+
+/// The tensors of this layout, whose names in the file begin with `prefix`. Other tensors of the
+/// file, such as buffers, are ignored.
+///
+/// Values that were stored in `F`, or in a narrower type, come back exactly.
+///
+/// # Errors
+/// [`Error::MissingTensor`] or [`Error::Shape`].
+pub fn from_checkpoint<F: Scalar>(
+    checkpoint: &Checkpoint,
+    layout: &Arc<Layout>,
+    prefix: &str,
+) -> Result<Params<F>> {
+    let mut values = Vec::with_capacity(layout.len());
+    for slot in layout.slots() {
+        let tensor = checkpoint.tensor(&format!("{prefix}{}", slot.name))?;
+        if tensor.shape != slot.shape {
+            return Err(Error::Shape {
+                path: checkpoint.path.clone(),
+                tensor: tensor.name.clone(),
+                expected: slot.shape.clone(),
+                found: tensor.shape.clone(),
+            });
+        }
+        values.extend(tensor.values.iter().map(|value| F::narrow(*value)));
+    }
+    Ok(Params::from_values(layout, values))
+}
+
+/// Names of a layout's tensors behind a prefix, to be borrowed by [`to_tensors`].
+#[must_use]
+pub fn prefixed(layout: &Layout, prefix: &str) -> Vec<String> {
+    layout.slots().iter().map(|slot| format!("{prefix}{}", slot.name)).collect()
+}
+
+/// Flat values as tensors to be saved.
+#[must_use]
+pub fn to_tensors<'a>(
+    layout: &'a Layout,
+    names: &'a [String],
+    values: &'a [f32],
+) -> Vec<TensorRef<'a>> {
+    let tensor = |(slot, name): (&'a crate::params::Slot, &'a String)| TensorRef {
+        name,
+        shape: &slot.shape,
+        data: Data::F32(&values[slot.offset..slot.offset + slot.len()]),
+    };
+    layout.slots().iter().zip(names).map(tensor).collect()
+}
