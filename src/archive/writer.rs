@@ -132,22 +132,26 @@ impl RunWriter {
                 format!("step {step} saved after {:?}, metrics of {}", self.saved, metrics.step);
             return Err(Error::Internal(problem));
         }
-        let mut metadata: BTreeMap<String, String> =
-            [("run", self.name.clone()), ("step", step.to_string())]
-                .map(|(key, value)| (key.to_owned(), value))
-                .into();
+        let mut metadata = BTreeMap::from([
+            ("run".to_owned(), self.name.clone()),
+            ("step".to_owned(), step.to_string()),
+        ]);
         let state = optimizer.filter(|_| self.keep != SaveOptimizer::Never);
-        let mut batch = Batch::default();
-        let mut lines = String::new();
-        if let Some(state) = state {
-            lines +=
-                &self.stage(&mut batch, Part::Optimizer, step, &to_bytes(state, &metadata)?)?;
-        }
+        let state = state.map(|state| to_bytes(state, &metadata)).transpose()?;
         for (key, loss) in [("train_loss", metrics.train_loss), ("test_loss", metrics.test_loss)] {
             // The shortest text that reads as the same number again.
             metadata.extend(loss.map(|loss| (key.to_owned(), format!("{loss:?}"))));
         }
-        lines += &self.stage(&mut batch, Part::Weights, step, &to_bytes(weights, &metadata)?)?;
+        let weights = to_bytes(weights, &metadata)?;
+
+        let mut batch = Batch::default();
+        let mut lines = String::new();
+        batch.stage(&self.dir.join(Part::Weights.name(step)), &weights)?;
+        if let Some(state) = &state {
+            batch.stage(&self.dir.join(Part::Optimizer.name(step)), state)?;
+            lines += &saved_line(Part::Optimizer, step, state)?;
+        }
+        lines += &saved_line(Part::Weights, step, &weights)?;
         let superseded = self.superseded.filter(|_| state.is_some());
         if let Some(older) = superseded {
             lines += &removed_line(Part::Optimizer, older)?;
@@ -205,12 +209,6 @@ impl RunWriter {
     #[must_use]
     pub fn saved(&self) -> Option<u64> {
         self.saved
-    }
-
-    /// Write a file to its temporary; returns its line for the manifest.
-    fn stage(&self, batch: &mut Batch, part: Part, step: u64, bytes: &[u8]) -> Result<String> {
-        batch.stage(&self.dir.join(part.name(step)), bytes)?;
-        saved_line(part, step, bytes)
     }
 
     fn unlink(&self, part: Part, step: u64) -> Result<()> {
