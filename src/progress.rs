@@ -151,6 +151,12 @@ impl RowLosses {
         mean(rows.iter().map(|row| self.loss[*row]))
     }
 
+    /// Mean loss over all rows; `None` if there are none.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        mean(self.loss.iter().copied())
+    }
+
     /// Share of correct rows; `None` if there are none.
     #[must_use]
     pub fn accuracy(&self, rows: &[usize]) -> Option<f64> {

@@ -1,10 +1,11 @@
 //! Between a checkpoint's named tensors and a network's flat weights.
 
-use crate::archive::{Checkpoint, Data, TensorRef};
+use std::sync::Arc;
+
+use crate::archive::{Checkpoint, Data, Tensor, TensorRef};
 use crate::error::{Error, Result};
 use crate::linalg::Scalar;
-use crate::params::{Layout, Params};
-use std::sync::Arc;
+use crate::params::{Layout, Params, Slot};
 
 /// The tensors of this layout, whose names in the file begin with `prefix`. Other tensors of the
 /// file, such as buffers, are ignored.
@@ -20,18 +21,32 @@ pub fn from_checkpoint<F: Scalar>(
 ) -> Result<Params<F>> {
     let mut values = Vec::with_capacity(layout.len());
     for slot in layout.slots() {
-        let tensor = checkpoint.tensor(&format!("{prefix}{}", slot.name))?;
-        if tensor.shape != slot.shape {
-            return Err(Error::Shape {
-                path: checkpoint.path.clone(),
-                tensor: tensor.name.clone(),
-                expected: slot.shape.clone(),
-                found: tensor.shape.clone(),
-            });
-        }
+        let tensor = fitting(checkpoint, slot, prefix)?;
         values.extend(tensor.values.iter().map(|value| F::narrow(*value)));
     }
     Ok(Params::from_values(layout, values))
+}
+
+/// Make sure that a checkpoint holds a network's tensors, in their shapes.
+///
+/// # Errors
+/// [`Error::MissingTensor`] or [`Error::Shape`].
+pub fn check(checkpoint: &Checkpoint, layout: &Layout) -> Result<()> {
+    layout.slots().iter().try_for_each(|slot| fitting(checkpoint, slot, "").map(|_| ()))
+}
+
+/// The tensor for this slot.
+fn fitting<'a>(checkpoint: &'a Checkpoint, slot: &Slot, prefix: &str) -> Result<&'a Tensor> {
+    let tensor = checkpoint.tensor(&format!("{prefix}{}", slot.name))?;
+    if tensor.shape == slot.shape {
+        return Ok(tensor);
+    }
+    Err(Error::Shape {
+        path: checkpoint.path.clone(),
+        tensor: tensor.name.clone(),
+        expected: slot.shape.clone(),
+        found: tensor.shape.clone(),
+    })
 }
 
 /// Names of a layout's tensors behind a prefix, to be borrowed by [`to_tensors`].
@@ -47,7 +62,7 @@ pub fn to_tensors<'a>(
     names: &'a [String],
     values: &'a [f32],
 ) -> Vec<TensorRef<'a>> {
-    let tensor = |(slot, name): (&'a crate::params::Slot, &'a String)| TensorRef {
+    let tensor = |(slot, name): (&'a Slot, &'a String)| TensorRef {
         name,
         shape: &slot.shape,
         data: Data::F32(&values[slot.offset..slot.offset + slot.len()]),

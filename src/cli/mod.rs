@@ -3,6 +3,135 @@
 //! Results go to stdout; progress, logs and errors to stderr. There are no bars and no colours
 //! where stderr is no terminal; a plain line every ten seconds takes their place.
 
+pub mod analyze;
+pub mod doctor;
+pub mod landscape;
 pub mod report;
 pub mod signals;
 pub mod train;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::pipeline::Summary;
+use crate::tables::schema;
+use report::{CommonArgs, Progress};
+
+/// When, and how, did a network start to implement the algorithm it ended up with?
+///
+/// Reads archives of training runs, and writes tables: one Parquet file each, for polars, pandas,
+/// DuckDB and anything else.
+#[derive(Debug, Parser)]
+#[command(name = "groundswell", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Analyze(analyze::AnalyzeArgs),
+    Landscape(landscape::LandscapeArgs),
+    Schema(SchemaArgs),
+    Doctor(doctor::DoctorArgs),
+    #[command(hide = true)]
+    Completions(CompletionsArgs),
+    #[command(hide = true)]
+    Man,
+}
+
+/// Show the columns of a table: type, unit, definition.
+///
+/// Example: groundswell schema progress
+#[derive(Debug, clap::Args)]
+struct SchemaArgs {
+    /// Name of a table [default: one line about each]
+    #[arg(value_name = "TABLE")]
+    table: Option<String>,
+}
+
+/// Print a completion script for a shell.
+#[derive(Debug, clap::Args)]
+struct CompletionsArgs {
+    shell: clap_complete::Shell,
+}
+
+/// Parse the command line of `groundswell` and run it.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.common.start_logging();
+    let result = match &cli.command {
+        Command::Analyze(args) => analyze::run(args),
+        Command::Landscape(args) => landscape::run(args),
+        Command::Schema(args) => show_schema(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "groundswell", &mut script);
+            print(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            rendered.map_err(anyhow::Error::from).and_then(|()| print(&page))
+        }
+    };
+    report::finish(result, &cli.common)
+}
+
+fn show_schema(args: &SchemaArgs) -> anyhow::Result<u8> {
+    match &args.table {
+        Some(name) => print(schema::find(name)?.text().as_bytes()),
+        None => print(schema::overview().as_bytes()),
+    }
+}
+
+/// Write a result to stdout. A reader that has closed the pipe has read enough.
+fn print(text: &[u8]) -> anyhow::Result<u8> {
+    match std::io::stdout().lock().write_all(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(0),
+    }
+}
+
+/// Say what was written and what was left out; returns the exit code.
+fn summarise(out: &std::path::Path, what: &str, summary: &Summary) -> anyhow::Result<u8> {
+    if summary.tables.is_empty() {
+        print(format!("{}: nothing to do, 0 to compute\n", out.display()).as_bytes())?;
+        return Ok(0);
+    }
+    let mut text = format!("{}: {} {what}\n", out.display(), summary.computed);
+    for (table, rows) in &summary.tables {
+        text += &format!("  {:<24} {rows:>9} rows\n", format!("{table}.parquet"));
+    }
+    print(text.as_bytes())?;
+    for warning in &summary.warnings {
+        tracing::warn!("{warning}");
+    }
+    if summary.skipped > 0 {
+        let failures = out.join("failures.parquet");
+        tracing::warn!("{} inputs were skipped; see {}", summary.skipped, failures.display());
+    }
+    Ok(summary.exit_code())
+}
+
+/// A progress display that several threads may tell.
+fn shared_progress(what: &'static str) -> impl Fn(usize, usize) + Sync {
+    let progress: Mutex<Option<Progress>> = Mutex::new(None);
+    move |done, total| {
+        let Ok(mut shown) = progress.lock() else { return };
+        let (done, total) = (done as u64, total as u64);
+        let bar = shown.get_or_insert_with(|| Progress::new(what, total));
+        bar.update(done, String::new);
+        if done == total {
+            bar.finish();
+        }
+    }
+}

@@ -124,7 +124,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "demo",
-        about: "a small run that memorises, then generalises, within a minute or two",
+        about: "a small run that memorises, then generalises, within half a minute",
         toml: include_str!("presets/demo.toml"),
     },
 ];

@@ -1,0 +1,344 @@
+//! `groundswell analyze`: every measure of every checkpoint.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+
+use serde_json::{Value, json};
+
+use super::measures::{self, MeasureKind, Rows};
+use super::output::{self, Output};
+use super::run::{RunContext, list};
+use super::view::View;
+use super::{Observe, Summary, in_parallel};
+use crate::archive::{Archive, CheckpointRef};
+use crate::blas;
+use crate::error::{Error, Result};
+use crate::progress::KEY_THRESHOLD;
+use crate::tables::{CheckpointRow, FailureRow, Status, TrainingRow};
+
+/// Name of the command in the manifest.
+const COMMAND: &str = "analyze";
+
+/// What to analyse.
+#[derive(Debug)]
+pub struct Request<'a> {
+    pub archive: &'a Path,
+    pub out: &'a Path,
+    /// Empty: all
+    pub measures: &'a [MeasureKind],
+    /// Number of threads; the tables do not depend on it
+    pub threads: usize,
+    /// Becomes the number of a signal when the work should stop
+    pub stop: &'a AtomicUsize,
+}
+
+/// One checkpoint to measure.
+struct Item<'a> {
+    run: &'a RunContext,
+    source: &'a CheckpointRef,
+    file: String,
+}
+
+/// What became of it.
+enum Measured {
+    Rows(Rows),
+    Failed { row: FailureRow, internal: bool },
+}
+
+/// Measure every checkpoint of an archive and write the tables.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::NothingUsable`] for the archive; [`Error::OtherRun`] if the folder
+/// holds tables of other checkpoints that this call would leave in place; what [`Output::open`]
+/// says; [`Error::Interrupted`].
+pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
+    blas::require_one_thread()?;
+    let archive = Archive::open(request.archive)?;
+    let mut kinds: Vec<MeasureKind> = match request.measures {
+        [] => MeasureKind::ALL.to_vec(),
+        some => some.to_vec(),
+    };
+    kinds.sort();
+    kinds.dedup();
+    let mut output = Output::open(request.out, request.archive)?;
+    let inputs = fingerprint(&archive);
+    let wanted = parameters(&kinds, inputs.as_deref());
+    if is_done(&output, &kinds, inputs.as_deref())? {
+        return Ok(Summary::default());
+    }
+    refuse_stale(&output, &kinds, inputs.as_deref())?;
+
+    let mut failures: Vec<FailureRow> =
+        archive.unreadable.iter().map(|error| run_failure(error, request.archive)).collect();
+    let mut contexts = Vec::new();
+    for run in &archive.runs {
+        match RunContext::new(run) {
+            Ok(context) => contexts.push((run, context)),
+            Err(error) => failures.push(FailureRow {
+                path: relative(&run.dir.join("run.json"), request.archive),
+                run: Some(run.name.clone()),
+                ..failure(&error, request.archive)
+            }),
+        }
+    }
+    let items: Vec<Item<'_>> = contexts
+        .iter()
+        .flat_map(|(run, context)| {
+            run.checkpoints.iter().map(|source| Item {
+                run: context,
+                source,
+                file: relative(&source.path, request.archive),
+            })
+        })
+        .collect();
+    let measured = in_parallel(&items, request.threads, request.stop, observe, |item| {
+        Ok(measure_item(item, &kinds, request.archive))
+    })?;
+
+    let mut rows = Rows::default();
+    let mut summary = Summary { computed: items.len(), ..Summary::default() };
+    for (item, measured) in items.iter().zip(measured) {
+        match measured {
+            Measured::Rows(new) => rows.append(new),
+            Measured::Failed { row, internal } => {
+                summary.internal_errors += usize::from(internal);
+                if kinds.contains(&MeasureKind::Checkpoints) {
+                    rows.checkpoints.push(unread_checkpoint(item, internal));
+                }
+                failures.push(row);
+            }
+        }
+    }
+    if failures.len() >= items.len() && rows.progress.is_empty() && rows.spectra.is_empty() {
+        let first = failures.first().map_or("", |row| row.message.as_str());
+        let found = format!("none of {} checkpoints can be used; the first: {first}", items.len());
+        return Err(Error::NothingUsable { path: request.archive.to_owned(), found });
+    }
+    mark_duplicates(&mut rows.checkpoints);
+    if kinds.contains(&MeasureKind::Training) {
+        for (run, _) in &contexts {
+            rows.training.extend(training(run)?);
+        }
+    }
+    summary.skipped = failures.len();
+    summary.warnings = contexts.iter().filter_map(|(_, run)| run.key_warning()).collect();
+    let contexts: Vec<&RunContext> = contexts.iter().map(|(_, context)| context).collect();
+    summary.tables = write(&mut output, rows, failures, &kinds, &archive, &contexts, wanted)?;
+    Ok(summary)
+}
+
+fn measure_item(item: &Item<'_>, kinds: &[MeasureKind], archive: &Path) -> Measured {
+    let work = || {
+        let view = View::load(item.run, item.source, &item.file)?;
+        measures::measure(&view, kinds)
+    };
+    // One checkpoint's mistake must not cost the others.
+    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_default();
+        Err(Error::Internal(message))
+    });
+    match result {
+        Ok(rows) => Measured::Rows(rows),
+        Err(error) => Measured::Failed {
+            internal: matches!(error, Error::Internal(_)),
+            row: FailureRow {
+                path: item.file.clone(),
+                run: Some(item.run.name.clone()),
+                step: i64::try_from(item.source.step).ok(),
+                ..failure(&error, archive)
+            },
+        },
+    }
+}
+
+/// Code and message of an error, without the machine's paths.
+fn failure(error: &Error, archive: &Path) -> FailureRow {
+    let prefix = format!("{}/", archive.display());
+    FailureRow {
+        code: error.code().to_owned(),
+        message: error.to_string().replace(&prefix, ""),
+        ..FailureRow::default()
+    }
+}
+
+fn run_failure(error: &Error, archive: &Path) -> FailureRow {
+    let path = match error {
+        Error::Read { path, .. }
+        | Error::ArchiveFile { path, .. }
+        | Error::OtherRun { path, .. } => relative(path, archive),
+        _ => String::new(),
+    };
+    FailureRow { path, ..failure(error, archive) }
+}
+
+fn unread_checkpoint(item: &Item<'_>, internal: bool) -> CheckpointRow {
+    CheckpointRow {
+        run: item.run.name.clone(),
+        step: i64::try_from(item.source.step).unwrap_or(i64::MAX),
+        file: item.file.clone(),
+        bytes: i64::try_from(item.source.bytes).unwrap_or(i64::MAX),
+        status: if internal { Status::InternalError } else { Status::Missing },
+        ..CheckpointRow::default()
+    }
+}
+
+/// Path relative to the archive, with `/` between folders and `\xNN` for bytes that are no UTF-8.
+fn relative(path: &Path, archive: &Path) -> String {
+    let path = path.strip_prefix(archive).unwrap_or(path);
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
+    }
+    text
+}
+
+fn mark_duplicates(rows: &mut [CheckpointRow]) {
+    let mut first: BTreeMap<String, String> = BTreeMap::new();
+    for row in rows {
+        let Some(digest) = &row.blake3 else { continue };
+        match first.get(digest) {
+            Some(file) => row.duplicate_of = Some(file.clone()),
+            None => {
+                first.insert(digest.clone(), row.file.clone());
+            }
+        }
+    }
+}
+
+fn training(run: &crate::archive::Run) -> Result<Vec<TrainingRow>> {
+    let rows = run.metrics()?.into_iter().map(|row| TrainingRow {
+        run: run.name.clone(),
+        step: i64::try_from(row.step).unwrap_or(i64::MAX),
+        train_loss: row.train_loss,
+        test_loss: row.test_loss,
+        train_accuracy: row.train_accuracy,
+        test_accuracy: row.test_accuracy,
+        learning_rate: row.learning_rate,
+        gradient_norm: row.gradient_norm,
+        tiny_second_moment: row.tiny_second_moment,
+    });
+    Ok(rows.collect())
+}
+
+fn write(
+    output: &mut Output,
+    rows: Rows,
+    failures: Vec<FailureRow>,
+    kinds: &[MeasureKind],
+    archive: &Archive,
+    contexts: &[&RunContext],
+    parameters: Value,
+) -> Result<Vec<(&'static str, u64)>> {
+    let metadata = metadata(archive, contexts)?;
+    let mut replacement = output.replace();
+    macro_rules! tables {
+        ($($kind:ident: $($field:ident),+;)+) => {
+            $(if kinds.contains(&MeasureKind::$kind) {
+                $(replacement.table(rows.$field, &metadata)?;)+
+            })+
+        };
+    }
+    tables! {
+        Checkpoints: checkpoints;
+        Training: training;
+        Progress: progress;
+        Frequencies: frequencies;
+        Fourier: fourier;
+        Neurons: neurons;
+        Spectra: spectra, singular_values;
+    }
+    replacement.table(failures, &metadata)?;
+    replacement.commit(COMMAND, parameters)
+}
+
+/// What a reader of the tables may ask: which configuration, which keys by which rule.
+fn metadata(archive: &Archive, runs: &[&RunContext]) -> Result<BTreeMap<String, String>> {
+    let mut metadata = output::metadata();
+    let configs: BTreeMap<&str, &crate::config::RunConfig> =
+        archive.runs.iter().map(|run| (run.name.as_str(), &run.info.config)).collect();
+    let config = serde_json::to_string(&configs)
+        .map_err(|error| Error::Internal(format!("settings as JSON: {error}")))?;
+    let hash = blake3::hash(config.as_bytes()).to_hex().to_string();
+    metadata.insert("config".into(), config);
+    metadata.insert("config_hash".into(), hash);
+    let keys: BTreeMap<&str, Value> = runs
+        .iter()
+        .filter_map(|run| {
+            let keys = run.keys.as_ref()?;
+            Some((run.name.as_str(), json!({ "keys": list(&keys.keys), "margin": keys.margin })))
+        })
+        .collect();
+    metadata.insert("key_rule".into(), format!("w_l > {KEY_THRESHOLD}"));
+    metadata.insert("keys".into(), json!(keys).to_string());
+    Ok(metadata)
+}
+
+/// What the tables depend on besides the checkpoints.
+fn parameters(kinds: &[MeasureKind], inputs: Option<&str>) -> Value {
+    json!({
+        "inputs": inputs,
+        "key_rule": "w_l",
+        "key_threshold": KEY_THRESHOLD,
+        "measures": kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
+    })
+}
+
+/// Digest of everything that is read, from the manifests of the runs; `None` if some checkpoint has
+/// no known digest, or a run could not be opened: then nothing is known to be unchanged.
+fn fingerprint(archive: &Archive) -> Option<String> {
+    if !archive.unreadable.is_empty() {
+        return None;
+    }
+    let mut hasher = blake3::Hasher::new();
+    for run in &archive.runs {
+        let info = run.info.to_json().ok()?;
+        hasher.update(&(info.len() as u64).to_le_bytes()).update(&info);
+        hasher.update(run.name.as_bytes());
+        for checkpoint in &run.checkpoints {
+            // A known digest counts only for a file that is still there at its length.
+            let length = std::fs::metadata(&checkpoint.path).ok()?.len();
+            if length != checkpoint.bytes {
+                return None;
+            }
+            hasher.update(&checkpoint.step.to_le_bytes());
+            hasher.update(checkpoint.blake3.as_ref()?.as_bytes());
+        }
+    }
+    Some(hasher.finalize().to_hex().to_string())
+}
+
+/// Whether these measures of these inputs are there already.
+fn is_done(output: &Output, kinds: &[MeasureKind], inputs: Option<&str>) -> Result<bool> {
+    let Some(before) = output.parameters(COMMAND) else { return Ok(false) };
+    let names = before["measures"].as_array().map_or(&[][..], Vec::as_slice);
+    let same = inputs.is_some() && before["inputs"].as_str() == inputs;
+    let covered = kinds.iter().all(|kind| names.iter().any(|name| name == kind.name()));
+    Ok(same && covered && output.is_intact()?)
+}
+
+/// Tables of other checkpoints must not stay beside new ones.
+fn refuse_stale(output: &Output, kinds: &[MeasureKind], inputs: Option<&str>) -> Result<()> {
+    let Some(before) = output.parameters(COMMAND) else { return Ok(()) };
+    if inputs.is_some() && before["inputs"].as_str() == inputs {
+        return Ok(());
+    }
+    let stale: Vec<&str> = MeasureKind::ALL
+        .iter()
+        .filter(|kind| !kinds.contains(kind) && output.has(kind.name()))
+        .map(|kind| kind.name())
+        .collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    Err(Error::OtherRun {
+        path: output.dir().to_owned(),
+        differences: format!("{} were computed from other checkpoints", stale.join(", ")),
+    })
+}

@@ -1,0 +1,174 @@
+//! A folder of tables: what it holds, who writes to it, and how it changes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::blas;
+use crate::durable::{self, Batch, Lock};
+use crate::error::{Error, Result};
+use crate::tables::manifest::{self, Manifest};
+use crate::tables::{self, Row};
+
+/// A folder of tables, locked for writing.
+#[derive(Debug)]
+pub struct Output {
+    dir: PathBuf,
+    manifest: Manifest,
+    _lock: Lock,
+}
+
+impl Output {
+    /// Create or open the folder, and lock it.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if it lies inside the archive, which is never written to;
+    /// [`Error::Write`], before any work; [`Error::Locked`]; [`Error::TableFile`] for a damaged
+    /// manifest.
+    pub fn open(dir: &Path, archive: &Path) -> Result<Self> {
+        refuse_inside(dir, archive)?;
+        let private = dir.join(".groundswell");
+        durable::create_dir(&private)?;
+        let lock = Lock::exclusive(&private.join("lock"))?;
+        durable::sweep_temporaries(dir)?;
+        let path = dir.join(manifest::FILE);
+        let manifest = match std::fs::read(&path) {
+            Ok(json) => Manifest::parse(&path, &json)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Manifest::new(BTreeMap::new())
+            }
+            Err(error) => return Err(Error::read(&path)(error)),
+        };
+        Ok(Self { dir: dir.to_owned(), manifest, _lock: lock })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What the tables of a command were computed from, when they were last written.
+    #[must_use]
+    pub fn parameters(&self, command: &str) -> Option<&Value> {
+        self.manifest.parameters.get(command)
+    }
+
+    /// Whether this table is listed.
+    #[must_use]
+    pub fn has(&self, table: &str) -> bool {
+        self.manifest.tables.contains_key(table)
+    }
+
+    /// Whether every listed table is there with the bytes that were written.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if the folder cannot be listed.
+    pub fn is_intact(&self) -> Result<bool> {
+        Ok(self.manifest.verify(&self.dir)?.is_empty())
+    }
+
+    /// Rows of a table written before; none if there is no such table.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::TableFile`] if it is damaged.
+    pub fn rows<R: Row>(&self) -> Result<Vec<R>> {
+        if !self.has(R::TABLE) {
+            return Ok(Vec::new());
+        }
+        let path = self.path::<R>();
+        let bytes = std::fs::read(&path).map_err(Error::read(&path))?;
+        tables::decode(&path, &bytes)
+    }
+
+    fn path<R: Row>(&self) -> PathBuf {
+        self.dir.join(format!("{}.parquet", R::TABLE))
+    }
+
+    /// Begin to replace tables; nothing changes before [`Replacement::commit`].
+    #[must_use]
+    pub fn replace(&mut self) -> Replacement<'_> {
+        Replacement {
+            manifest: self.manifest.clone(),
+            output: self,
+            batch: Batch::default(),
+            written: Vec::new(),
+        }
+    }
+}
+
+/// New tables on their way in.
+#[derive(Debug)]
+pub struct Replacement<'a> {
+    output: &'a mut Output,
+    manifest: Manifest,
+    batch: Batch,
+    written: Vec<(&'static str, u64)>,
+}
+
+impl Replacement<'_> {
+    /// Encode and stage a table.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] or [`Error::Table`] for rows that make no table; [`Error::Write`].
+    pub fn table<R: Row>(
+        &mut self,
+        rows: Vec<R>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let count = rows.len() as u64;
+        let bytes = tables::encode(rows, metadata)?;
+        self.batch.stage(&self.output.path::<R>(), &bytes)?;
+        self.manifest.insert::<R>(&bytes, count);
+        self.written.push((R::TABLE, count));
+        Ok(())
+    }
+
+    /// Put the tables in place, the manifest last: where it is present, the folder is complete.
+    ///
+    /// # Errors
+    /// [`Error::Write`]; the old tables are then intact, or no manifest claims the new ones.
+    pub fn commit(mut self, command: &str, parameters: Value) -> Result<Vec<(&'static str, u64)>> {
+        self.manifest.parameters.insert(command.to_owned(), parameters);
+        self.manifest.version = env!("CARGO_PKG_VERSION").to_owned();
+        let path = self.output.dir.join(manifest::FILE);
+        self.batch.stage(&path, &self.manifest.to_json()?)?;
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::write(&path)(error));
+            }
+            _ => {}
+        }
+        self.batch.commit()?;
+        self.output.manifest = self.manifest;
+        Ok(self.written)
+    }
+}
+
+/// Inputs are never written to, so the tables may not lie among them.
+fn refuse_inside(dir: &Path, archive: &Path) -> Result<()> {
+    let archive = archive.canonicalize().map_err(Error::read(archive))?;
+    // The nearest folder that exists decides; the rest will be created below it.
+    let mut existing = std::path::absolute(dir).map_err(Error::read(dir))?;
+    while !existing.exists() && existing.pop() {}
+    let existing = existing.canonicalize().map_err(Error::read(dir))?;
+    if existing.starts_with(&archive) {
+        return Err(Error::setting(
+            "out",
+            format!("{} lies inside the archive {}", dir.display(), archive.display()),
+            "choose a folder beside it: an archive is never written to",
+        ));
+    }
+    Ok(())
+}
+
+/// Metadata of every table: what computed it.
+#[must_use]
+pub fn metadata() -> BTreeMap<String, String> {
+    let info = blas::info();
+    BTreeMap::from([
+        ("openblas".to_owned(), format!("{} {}", info.library, info.version)),
+        ("kernel".to_owned(), info.kernel),
+    ])
+}
