@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 
 use serde_json::{Value, json};
 
-use super::measures::{self, MeasureKind, Rows};
+use super::measures::{MeasureKind, Rows};
 use super::output::{self, Output};
 use super::run::{RunContext, list};
 use super::view::View;
@@ -132,7 +132,7 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
 fn measure_item(item: &Item<'_>, kinds: &[MeasureKind], archive: &Path) -> Measured {
     let work = || {
         let view = View::load(item.run, item.source, &item.file)?;
-        measures::measure(&view, kinds)
+        Rows::of(&view, kinds)
     };
     // One checkpoint's mistake must not cost the others.
     let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {

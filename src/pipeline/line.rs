@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 
 use serde_json::json;
 
-use super::measures::{PointLosses, circuit_status, point_losses};
+use super::measures::losses::{PointLosses, circuit_status, point_losses};
 use super::output::{self, Output};
 use super::run::RunContext;
 use super::{Observe, Summary, in_parallel};
