@@ -6,6 +6,7 @@
 //!
 //! To make it part of the project instead, see CONTRIBUTING.md: the same three pieces, each at its
 //! place.
+#![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example read_archive [ARCHIVE]
 //! ```
+#![allow(clippy::print_stdout)]
 
 use groundswell::Result;
 use groundswell::archive::Archive;

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example train_tiny [RUN_DIR]
 //! ```
+#![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::checkpoints::{self, Item};
 use super::measures::{MeasureKind, Rows};
 use super::output::{self, Output};
-use super::run::{RunContext, list};
+use super::run::RunContext;
 use super::{Observe, Summary, in_parallel};
 use crate::archive::Archive;
 use crate::blas;
@@ -142,7 +142,7 @@ fn write(
     contexts: &[&RunContext],
     parameters: Value,
 ) -> Result<Vec<(&'static str, u64)>> {
-    let metadata = metadata(archive, contexts)?;
+    let metadata = output::metadata(archive, contexts)?;
     let mut replacement = output.replace();
     macro_rules! tables {
         ($($kind:ident: $($field:ident),+;)+) => {
@@ -162,28 +162,6 @@ fn write(
     }
     replacement.table(failures, &metadata)?;
     replacement.commit(COMMAND, parameters)
-}
-
-/// What a reader of the tables may ask: which configuration, which keys by which rule.
-fn metadata(archive: &Archive, runs: &[&RunContext]) -> Result<BTreeMap<String, String>> {
-    let mut metadata = output::metadata();
-    let configs: BTreeMap<&str, &crate::config::RunConfig> =
-        archive.runs.iter().map(|run| (run.name.as_str(), &run.info.config)).collect();
-    let config = serde_json::to_string(&configs)
-        .map_err(|error| Error::Internal(format!("settings as JSON: {error}")))?;
-    let hash = blake3::hash(config.as_bytes()).to_hex().to_string();
-    metadata.insert("config".into(), config);
-    metadata.insert("config_hash".into(), hash);
-    let keys: BTreeMap<&str, Value> = runs
-        .iter()
-        .filter_map(|run| {
-            let keys = run.keys.as_ref()?;
-            Some((run.name.as_str(), json!({ "keys": list(&keys.keys), "margin": keys.margin })))
-        })
-        .collect();
-    metadata.insert("key_rule".into(), format!("w_l > {KEY_THRESHOLD}"));
-    metadata.insert("keys".into(), json!(keys).to_string());
-    Ok(metadata)
 }
 
 /// What the tables depend on besides the checkpoints.

@@ -38,7 +38,7 @@ table! {
 
 /// Tables that call themselves `extreme` and are not.
 mod other {
-    use super::super::row::table;
+    use crate::table;
 
     table! {
         /// A row with a column of another type.
