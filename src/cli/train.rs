@@ -1,5 +1,4 @@
 //! `groundswell-train`.
-#![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -8,7 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use super::report::{CommonArgs, Progress};
-use super::signals;
+use super::{print, signals};
 use crate::config::{PRESETS, Settings};
 use crate::error::Error;
 use crate::train::{self, Outcome, Report, Request};
@@ -88,22 +87,17 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
         progress.update(report.step, || describe(report));
     });
     progress.finish();
-    match outcome? {
-        Outcome::AlreadyComplete => {
-            println!("{}: complete already, nothing to do", args.out.display());
-        }
+    let out = args.out.display();
+    let text = match outcome? {
+        Outcome::AlreadyComplete => format!("{out}: complete already, nothing to do\n"),
         Outcome::Complete(report) => {
             let seconds = started.elapsed().as_secs_f64();
-            println!(
-                "{}: {} steps, {} checkpoints saved in {seconds:.1} s\n  {}",
-                args.out.display(),
-                report.step,
-                report.saved,
-                describe(&report),
-            );
+            let (steps, saved) = (report.step, report.saved);
+            let summary = format!("{out}: {steps} steps, {saved} checkpoints saved");
+            format!("{summary} in {seconds:.1} s\n  {}\n", describe(&report))
         }
-    }
-    Ok(0)
+    };
+    print(text.as_bytes())
 }
 
 fn describe(report: &Report) -> String {
