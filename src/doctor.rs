@@ -92,8 +92,8 @@ pub fn vector_features() -> Vec<&'static str> {
 pub fn advice(info: &BlasInfo, features: &[&str], threads: i32, differing: usize) -> Vec<String> {
     let mut advice = Vec::new();
     let kernels_with_avx512 = ["SkylakeX", "Cooperlake", "Sapphirerapids", "Zen4", "Zen5"];
-    let known = |name: &&str| info.kernel.eq_ignore_ascii_case(name);
-    if features.contains(&"avx512f") && !kernels_with_avx512.iter().any(|name| known(&name)) {
+    let known = |name: &str| info.kernel.eq_ignore_ascii_case(name);
+    if features.contains(&"avx512f") && !kernels_with_avx512.iter().any(|name| known(name)) {
         advice.push(format!(
             "OpenBLAS does not know this processor and uses its {} kernel: \
              OPENBLAS_CORETYPE=SkylakeX before the command makes products faster",

@@ -50,7 +50,7 @@ pub fn basis(p: usize) -> Result<Array2<f64>> {
 }
 
 fn check(p: usize) -> Result<()> {
-    if p < 3 || p % 2 == 0 { Err(Error::Modulus { p }) } else { Ok(()) }
+    if p < 3 || p.is_multiple_of(2) { Err(Error::Modulus { p }) } else { Ok(()) }
 }
 
 /// Coefficients in the basis of [`basis`], by FFT.

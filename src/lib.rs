@@ -1,5 +1,7 @@
 //! Groundswell: when, and how, did a network start to implement the algorithm it ended up with?
 #![deny(unsafe_code)]
+// Tests compare exact values on purpose.
+#![cfg_attr(test, allow(clippy::float_cmp))]
 
 pub mod archive;
 pub mod blas;

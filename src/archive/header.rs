@@ -72,7 +72,7 @@ impl Header {
 
         let data_start = 8 + json.len() as u64;
         let last_end = tensors.last().map_or(0, |tensor| tensor.end);
-        let expected = data_start.checked_add(last_end).unwrap_or(u64::MAX);
+        let expected = data_start.saturating_add(last_end);
         match file_length {
             found if found < expected => Err(Fault::Truncated { expected, found }),
             found if found > expected => Err(Fault::Trailing { extra: found - expected }),

@@ -226,8 +226,11 @@ pub(super) fn run_name(dir: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Step, path and length of the checkpoints in a folder, by step, and the number of temporaries.
-fn saved_files(folder: &Path) -> Result<(Vec<(u64, PathBuf, u64)>, usize)> {
+/// Step, path and length.
+type SavedFile = (u64, PathBuf, u64);
+
+/// The checkpoints in a folder, by step, and the number of temporaries.
+fn saved_files(folder: &Path) -> Result<(Vec<SavedFile>, usize)> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         result => result.map_err(Error::read(folder))?,

@@ -50,8 +50,8 @@ pub enum Start {
     Resumed {
         writer: RunWriter,
         /// Tensors as they were saved; widening to f64 loses nothing.
-        weights: Checkpoint,
-        optimizer: Checkpoint,
+        weights: Box<Checkpoint>,
+        optimizer: Box<Checkpoint>,
     },
     /// Nowhere: the last step is saved.
     Complete,
@@ -104,12 +104,17 @@ impl RunWriter {
         }
         if let Some((after, state)) = writer.find_parked(&run) {
             writer.cut_to(after)?;
+            let state = Box::new(state);
             return Ok(Start::Resumed { writer, weights: state.clone(), optimizer: state });
         }
         let found = run.optimizer.iter().rev().find_map(|state| intact(&run, state));
         writer.cut_to(found.as_ref().map(|(weights, _)| weights.step))?;
         Ok(match found {
-            Some((weights, optimizer)) => Start::Resumed { writer, weights, optimizer },
+            Some((weights, optimizer)) => Start::Resumed {
+                writer,
+                weights: Box::new(weights),
+                optimizer: Box::new(optimizer),
+            },
             None => Start::New(writer),
         })
     }

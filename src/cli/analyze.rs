@@ -43,7 +43,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<u8> {
         archive: &args.archive,
         out: &args.out,
         measures: &args.measures,
-        threads: args.threads.map_or_else(signals::default_threads, usize::from),
+        threads: signals::threads(args.threads),
         stop: &stop,
     };
     let summary = analyze(&request, &progress)?;

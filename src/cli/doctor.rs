@@ -25,7 +25,7 @@ pub fn run(_args: &DoctorArgs) -> anyhow::Result<u8> {
     line("BLAS", format!("{} {}", info.library, info.version));
     line("kernel", info.kernel.clone());
     line("BLAS threads", format!("{} ({})", blas::threads(), blas::threading()));
-    line("cores", signals::default_threads().to_string());
+    line("cores", signals::cores().to_string());
     if let Some(bytes) = doctor::memory() {
         line("memory", format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)));
     }
@@ -34,7 +34,7 @@ pub fn run(_args: &DoctorArgs) -> anyhow::Result<u8> {
     let rate = doctor::product_rate();
     line("f32 products", format!("{rate:.0} GFLOP/s on one thread"));
     let started = Instant::now();
-    let differing = doctor::concurrency_test(signals::default_threads().max(4));
+    let differing = doctor::concurrency_test(signals::cores().max(4));
     let seconds = started.elapsed().as_secs_f64();
     let verdict = match differing {
         0 => "concurrent calls give the bits of serial ones".to_owned(),

@@ -52,7 +52,7 @@ pub fn run(args: &LandscapeArgs) -> anyhow::Result<u8> {
         from: args.from,
         to: args.to,
         points: args.points,
-        threads: args.threads.map_or_else(signals::default_threads, usize::from),
+        threads: signals::threads(args.threads),
         stop: &stop,
     };
     let summary = line(&request, &progress)?;

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod landscape;
 pub mod report;
 pub mod signals;
+pub mod sweep;
 pub mod train;
 
 use std::io::Write;

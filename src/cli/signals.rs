@@ -23,8 +23,17 @@ pub fn install() -> anyhow::Result<Arc<AtomicUsize>> {
     Ok(stop)
 }
 
-/// Number of threads where none is asked for: one per core that this process may use.
+/// OpenBLAS serves at most this many callers at once in the builds of the distributions.
+const MOST_THREADS: usize = 64;
+
+/// Number of cores that this process may use.
 #[must_use]
-pub fn default_threads() -> usize {
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Number of threads to work with: as asked, otherwise one per core.
+#[must_use]
+pub fn threads(asked: Option<u16>) -> usize {
+    asked.map_or_else(cores, usize::from).min(MOST_THREADS)
 }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
 use clap::Parser;
 
 use super::report::{CommonArgs, Progress};
+use super::sweep::{self, SweepArgs};
 use super::{print, signals};
 use crate::config::{PRESETS, Settings};
 use crate::error::Error;
@@ -19,11 +19,20 @@ use crate::train::{self, Outcome, Report, Request};
 ///
 /// Example: groundswell-train --preset demo --out runs/demo
 #[derive(Debug, Parser)]
-#[command(name = "groundswell-train", version, after_help = presets_help())]
+#[command(
+    name = "groundswell-train",
+    version,
+    after_help = presets_help(),
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 pub struct TrainArgs {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Folder of the run; created, or continued with --resume
-    #[arg(long, value_name = "RUN_DIR", value_hint = clap::ValueHint::DirPath)]
-    pub out: PathBuf,
+    #[arg(long, value_name = "RUN_DIR", required = true, value_hint = clap::ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
 
     /// Settings to start from: nanda2023 (the default) or demo
     #[arg(long, value_name = "NAME")]
@@ -48,6 +57,11 @@ pub struct TrainArgs {
     pub common: CommonArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Sweep(SweepArgs),
+}
+
 fn presets_help() -> String {
     let lines: Vec<String> =
         PRESETS.iter().map(|preset| format!("  {:<10} {}", preset.name, preset.about)).collect();
@@ -59,6 +73,7 @@ fn presets_help() -> String {
 /// # Errors
 /// See [`train::run`].
 pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
+    let Some(out) = &args.out else { return Ok(2) }; // clap requires it
     let preset = Settings::preset(args.preset.as_deref().unwrap_or(PRESETS[0].name))?;
     let file = match &args.config {
         Some(path) => {
@@ -78,16 +93,16 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
     let mut progress = Progress::new("steps", config.steps);
     let request = Request {
         config: &config,
-        out: &args.out,
+        out,
         resume: args.resume,
-        threads: args.threads.map_or_else(signals::default_threads, usize::from),
+        threads: signals::threads(args.threads),
         stop: &stop,
     };
     let outcome = train::run(&request, &mut |report| {
         progress.update(report.step, || describe(report));
     });
     progress.finish();
-    let out = args.out.display();
+    let out = out.display();
     let text = match outcome? {
         Outcome::AlreadyComplete => format!("{out}: complete already, nothing to do\n"),
         Outcome::Complete(report) => {
@@ -115,6 +130,9 @@ fn describe(report: &Report) -> String {
 pub fn main() -> std::process::ExitCode {
     let args = TrainArgs::parse();
     args.common.start_logging();
-    let result = run(&args).context("groundswell-train");
+    let result = match &args.command {
+        Some(Command::Sweep(sweep)) => sweep::run(sweep),
+        None => run(&args),
+    };
     super::report::finish(result, &args.common)
 }

@@ -205,7 +205,8 @@ macro_rules! for_each_setting {
             #[must_use]
             pub fn differences(&self, other: &Self) -> Vec<String> {
                 let mut found = Vec::new();
-                $(if self.$field != other.$field {
+                // Bit for bit: a float that differs at all gives another run.
+                $(if format!("{:?}", self.$field) != format!("{:?}", other.$field) {
                     found.push(format!(
                         "{} is {} there, {} here", stringify!($field), other.$field, self.$field,
                     ));
@@ -256,7 +257,7 @@ impl RunConfig {
             if holds { Ok(()) } else { Err(Error::setting(setting, problem, help)) }
         };
         let p = self.modulus;
-        if p < 3 || p % 2 == 0 {
+        if p < 3 || p.is_multiple_of(2) {
             return Err(Error::Modulus { p });
         }
         rule(
@@ -283,7 +284,7 @@ impl RunConfig {
             rule((1..=65_536).contains(&value), name, format!("{value} is not in 1..=65536"), "")?;
         }
         rule(
-            self.d_model % self.heads == 0,
+            self.d_model.is_multiple_of(self.heads),
             "heads",
             format!("{} heads do not divide d-model {}", self.heads, self.d_model),
             "d-model must be a multiple of heads",
@@ -305,7 +306,7 @@ impl RunConfig {
 
 /// Trial division; moduli are small.
 fn is_prime(n: usize) -> bool {
-    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| n % d != 0)
+    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl Schedule {
             || self.parts.iter().any(|part| {
                 step >= part.first
                     && part.last.is_none_or(|last| step <= last)
-                    && (step - part.first) % part.every == 0
+                    && (step - part.first).is_multiple_of(part.every)
             })
     }
 

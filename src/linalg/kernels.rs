@@ -33,7 +33,8 @@ pub fn dot<F: Scalar>(a: &[F], b: &[F]) -> F {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
-            partial[lane] = partial[lane] + partial[lane + width];
+            let upper = partial[lane + width];
+            partial[lane] += upper;
         }
         width /= 2;
     }
@@ -61,8 +62,8 @@ pub fn axpy<F: Scalar>(a: F, x: &[F], y: &mut [F]) {
 #[inline(always)]
 #[must_use]
 pub fn exp(x: f64) -> f64 {
-    const LN2_HI: f64 = 6.931_471_803_691_238_164_90e-1; // the upper 33 bits of ln 2
-    const LN2_LO: f64 = 1.908_214_929_270_587_700_02e-10;
+    const LN2_HI: f64 = 6.931_471_803_691_238e-1; // the upper 33 bits of ln 2
+    const LN2_LO: f64 = 1.908_214_929_270_587_7e-10;
     const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 · 2⁵²: adding it rounds to an integer
     const C: [f64; 12] = [
         1.0 / 2.0,

@@ -83,7 +83,7 @@ impl<F: Scalar> Model<F> for Plain {
 
         let (w_e, w_pos) = (weights.matrix(names::W_E), weights.matrix(names::W_POS));
         let x = Array3::from_shape_fn((n, POSITIONS, d_model), |(row, position, j)| {
-            let token = if position == last { p } else { pairs[row][position] };
+            let token = [pairs[row][0], pairs[row][1], p][position];
             w_e[[j, token]] + w_pos[[position, j]]
         });
 
@@ -230,8 +230,7 @@ impl<F: Scalar> Model<F> for Plain {
 
         // x_i = W_E[:, tok_i] + W_pos[i]
         for (row, pair) in pairs.iter().enumerate() {
-            for position in 0..POSITIONS {
-                let token = if position == last { p } else { pair[position] };
+            for (position, token) in [pair[0], pair[1], p].into_iter().enumerate() {
                 let d_here = d_x.slice(s![row, position, ..]);
                 sums.matrix_mut(names::W_E).column_mut(token).scaled_add(F::one(), &d_here);
                 sums.matrix_mut(names::W_POS).row_mut(position).scaled_add(F::one(), &d_here);

@@ -1,18 +1,17 @@
 //! `groundswell analyze`: every measure of every checkpoint.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
 use serde_json::{Value, json};
 
-use super::measures::{self, MeasureKind, Rows};
+use super::checkpoints::{self, Item};
+use super::measures::{MeasureKind, Rows};
 use super::output::{self, Output};
-use super::run::{RunContext, list};
-use super::view::View;
+use super::run::RunContext;
 use super::{Observe, Summary, in_parallel};
-use crate::archive::{Archive, CheckpointRef};
+use crate::archive::Archive;
 use crate::blas;
 use crate::error::{Error, Result};
 use crate::progress::KEY_THRESHOLD;
@@ -32,19 +31,6 @@ pub struct Request<'a> {
     pub threads: usize,
     /// Becomes the number of a signal when the work should stop
     pub stop: &'a AtomicUsize,
-}
-
-/// One checkpoint to measure.
-struct Item<'a> {
-    run: &'a RunContext,
-    source: &'a CheckpointRef,
-    file: String,
-}
-
-/// What became of it.
-enum Measured {
-    Rows(Rows),
-    Failed { row: FailureRow, internal: bool },
 }
 
 /// Measure every checkpoint of an archive and write the tables.
@@ -70,44 +56,23 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     }
     refuse_stale(&output, &kinds, inputs.as_deref())?;
 
-    let mut failures: Vec<FailureRow> =
-        archive.unreadable.iter().map(|error| run_failure(error, request.archive)).collect();
-    let mut contexts = Vec::new();
-    for run in &archive.runs {
-        match RunContext::new(run) {
-            Ok(context) => contexts.push((run, context)),
-            Err(error) => failures.push(FailureRow {
-                path: relative(&run.dir.join("run.json"), request.archive),
-                run: Some(run.name.clone()),
-                ..failure(&error, request.archive)
-            }),
-        }
-    }
-    let items: Vec<Item<'_>> = contexts
-        .iter()
-        .flat_map(|(run, context)| {
-            run.checkpoints.iter().map(|source| Item {
-                run: context,
-                source,
-                file: relative(&source.path, request.archive),
-            })
-        })
-        .collect();
+    let (contexts, mut failures) = checkpoints::contexts(&archive);
+    let items = checkpoints::items(&archive, &contexts);
     let measured = in_parallel(&items, request.threads, request.stop, observe, |item| {
-        Ok(measure_item(item, &kinds, request.archive))
+        Ok(item.measure(&archive, |view| Rows::of(view, &kinds)))
     })?;
 
     let mut rows = Rows::default();
     let mut summary = Summary { computed: items.len(), ..Summary::default() };
     for (item, measured) in items.iter().zip(measured) {
         match measured {
-            Measured::Rows(new) => rows.append(new),
-            Measured::Failed { row, internal } => {
-                summary.internal_errors += usize::from(internal);
+            Ok(new) => rows.append(new),
+            Err(failed) => {
+                summary.internal_errors += usize::from(failed.internal);
                 if kinds.contains(&MeasureKind::Checkpoints) {
-                    rows.checkpoints.push(unread_checkpoint(item, internal));
+                    rows.checkpoints.push(unread_checkpoint(item, failed.internal));
                 }
-                failures.push(row);
+                failures.push(failed.row);
             }
         }
     }
@@ -118,63 +83,15 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     }
     mark_duplicates(&mut rows.checkpoints);
     if kinds.contains(&MeasureKind::Training) {
-        for (run, _) in &contexts {
+        for run in &archive.runs {
             rows.training.extend(training(run)?);
         }
     }
     summary.skipped = failures.len();
-    summary.warnings = contexts.iter().filter_map(|(_, run)| run.key_warning()).collect();
-    let contexts: Vec<&RunContext> = contexts.iter().map(|(_, context)| context).collect();
+    summary.warnings = contexts.iter().flatten().filter_map(RunContext::key_warning).collect();
+    let contexts: Vec<&RunContext> = contexts.iter().flatten().collect();
     summary.tables = write(&mut output, rows, failures, &kinds, &archive, &contexts, wanted)?;
     Ok(summary)
-}
-
-fn measure_item(item: &Item<'_>, kinds: &[MeasureKind], archive: &Path) -> Measured {
-    let work = || {
-        let view = View::load(item.run, item.source, &item.file)?;
-        measures::measure(&view, kinds)
-    };
-    // One checkpoint's mistake must not cost the others.
-    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let message = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_default();
-        Err(Error::Internal(message))
-    });
-    match result {
-        Ok(rows) => Measured::Rows(rows),
-        Err(error) => Measured::Failed {
-            internal: matches!(error, Error::Internal(_)),
-            row: FailureRow {
-                path: item.file.clone(),
-                run: Some(item.run.name.clone()),
-                step: i64::try_from(item.source.step).ok(),
-                ..failure(&error, archive)
-            },
-        },
-    }
-}
-
-/// Code and message of an error, without the machine's paths.
-fn failure(error: &Error, archive: &Path) -> FailureRow {
-    let prefix = format!("{}/", archive.display());
-    FailureRow {
-        code: error.code().to_owned(),
-        message: error.to_string().replace(&prefix, ""),
-        ..FailureRow::default()
-    }
-}
-
-fn run_failure(error: &Error, archive: &Path) -> FailureRow {
-    let path = match error {
-        Error::Read { path, .. }
-        | Error::ArchiveFile { path, .. }
-        | Error::OtherRun { path, .. } => relative(path, archive),
-        _ => String::new(),
-    };
-    FailureRow { path, ..failure(error, archive) }
 }
 
 fn unread_checkpoint(item: &Item<'_>, internal: bool) -> CheckpointRow {
@@ -186,17 +103,6 @@ fn unread_checkpoint(item: &Item<'_>, internal: bool) -> CheckpointRow {
         status: if internal { Status::InternalError } else { Status::Missing },
         ..CheckpointRow::default()
     }
-}
-
-/// Path relative to the archive, with `/` between folders and `\xNN` for bytes that are no UTF-8.
-fn relative(path: &Path, archive: &Path) -> String {
-    let path = path.strip_prefix(archive).unwrap_or(path);
-    let mut text = String::new();
-    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
-        text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
-    }
-    text
 }
 
 fn mark_duplicates(rows: &mut [CheckpointRow]) {
@@ -236,7 +142,7 @@ fn write(
     contexts: &[&RunContext],
     parameters: Value,
 ) -> Result<Vec<(&'static str, u64)>> {
-    let metadata = metadata(archive, contexts)?;
+    let metadata = output::metadata(archive, contexts)?;
     let mut replacement = output.replace();
     macro_rules! tables {
         ($($kind:ident: $($field:ident),+;)+) => {
@@ -256,28 +162,6 @@ fn write(
     }
     replacement.table(failures, &metadata)?;
     replacement.commit(COMMAND, parameters)
-}
-
-/// What a reader of the tables may ask: which configuration, which keys by which rule.
-fn metadata(archive: &Archive, runs: &[&RunContext]) -> Result<BTreeMap<String, String>> {
-    let mut metadata = output::metadata();
-    let configs: BTreeMap<&str, &crate::config::RunConfig> =
-        archive.runs.iter().map(|run| (run.name.as_str(), &run.info.config)).collect();
-    let config = serde_json::to_string(&configs)
-        .map_err(|error| Error::Internal(format!("settings as JSON: {error}")))?;
-    let hash = blake3::hash(config.as_bytes()).to_hex().to_string();
-    metadata.insert("config".into(), config);
-    metadata.insert("config_hash".into(), hash);
-    let keys: BTreeMap<&str, Value> = runs
-        .iter()
-        .filter_map(|run| {
-            let keys = run.keys.as_ref()?;
-            Some((run.name.as_str(), json!({ "keys": list(&keys.keys), "margin": keys.margin })))
-        })
-        .collect();
-    metadata.insert("key_rule".into(), format!("w_l > {KEY_THRESHOLD}"));
-    metadata.insert("keys".into(), json!(keys).to_string());
-    Ok(metadata)
 }
 
 /// What the tables depend on besides the checkpoints.

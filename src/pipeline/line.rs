@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 
 use serde_json::json;
 
-use super::measures::{PointLosses, circuit_status, point_losses};
+use super::measures::losses::{PointLosses, circuit_status, point_losses};
 use super::output::{self, Output};
 use super::run::RunContext;
 use super::{Observe, Summary, in_parallel};
@@ -137,7 +137,7 @@ pub fn line(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     let mut points = output.rows::<InterpolationRow>()?;
     let mut heights = output.rows::<BarrierRow>()?;
     let mut summary = Summary::default();
-    let mut inputs = Vec::new();
+    let (mut inputs, mut contexts) = (Vec::new(), Vec::new());
     for run in &archive.runs {
         let context = RunContext::new(run)?;
         let (from, to) = (request.from.resolve(run)?, request.to.resolve(run)?);
@@ -151,8 +151,9 @@ pub fn line(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         points.extend(new);
         heights.push(barrier);
         inputs.push(run.name.clone());
+        contexts.push(context);
     }
-    let metadata = output::metadata();
+    let metadata = output::metadata(&archive, &contexts.iter().collect::<Vec<_>>())?;
     let mut replacement = output.replace();
     replacement.table(points, &metadata)?;
     replacement.table(heights, &metadata)?;

@@ -5,9 +5,11 @@
 //! tables do not depend on the number of threads.
 //!
 //! - [`analyze`] measures every checkpoint; one that cannot be used is a row of `failures`.
+//! - [`checkpoints::measure_archive`] applies a measure of your own.
 //! - [`line`] evaluates the losses on the line between two checkpoints.
 
 pub mod analyze;
+pub mod checkpoints;
 pub mod line;
 pub mod measures;
 pub mod output;

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::run::{RunContext, list};
+use crate::archive::Archive;
 use crate::blas;
+use crate::config::RunConfig;
 use crate::durable::{self, Batch, Lock};
 use crate::error::{Error, Result};
+use crate::progress::KEY_THRESHOLD;
 use crate::tables::manifest::{self, Manifest};
 use crate::tables::{self, Row};
 
@@ -163,12 +167,31 @@ fn refuse_inside(dir: &Path, archive: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Metadata of every table: what computed it.
-#[must_use]
-pub fn metadata() -> BTreeMap<String, String> {
+/// Metadata of every table: what computed it, the settings of the runs, and which key frequencies by
+/// which rule.
+///
+/// # Errors
+/// [`Error::Internal`] if the settings cannot be written as JSON; none are known.
+pub fn metadata(archive: &Archive, runs: &[&RunContext]) -> Result<BTreeMap<String, String>> {
+    let configs: BTreeMap<&str, &RunConfig> =
+        archive.runs.iter().map(|run| (run.name.as_str(), &run.info.config)).collect();
+    let config = serde_json::to_string(&configs)
+        .map_err(|error| Error::Internal(format!("settings as JSON: {error}")))?;
+    let keys: BTreeMap<&str, Value> = runs
+        .iter()
+        .filter_map(|run| {
+            let keys = run.keys.as_ref()?;
+            Some((run.name.as_str(), json!({ "keys": list(&keys.keys), "margin": keys.margin })))
+        })
+        .collect();
     let info = blas::info();
-    BTreeMap::from([
-        ("openblas".to_owned(), format!("{} {}", info.library, info.version)),
-        ("kernel".to_owned(), info.kernel),
-    ])
+    let entries = [
+        ("openblas", format!("{} {}", info.library, info.version)),
+        ("kernel", info.kernel),
+        ("config_hash", blake3::hash(config.as_bytes()).to_hex().to_string()),
+        ("config", config),
+        ("key_rule", format!("w_l > {KEY_THRESHOLD}")),
+        ("keys", json!(keys).to_string()),
+    ];
+    Ok(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }

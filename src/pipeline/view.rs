@@ -2,15 +2,18 @@
 
 use std::cell::OnceCell;
 
-use ndarray::{Array2, s};
+use ndarray::{Array2, Axis, s};
 
 use super::run::RunContext;
-use crate::archive::{Checkpoint, CheckpointRef};
+use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor};
+use crate::circuits::{self, NeuronFrequency};
 use crate::error::Result;
+use crate::linalg::svd::{self, NoSpectrum};
 use crate::model::Model;
 use crate::model::folded::Folded;
 use crate::params::Params;
 use crate::progress::LogitTable;
+use crate::spectra::Path;
 use crate::weights;
 
 /// A loaded checkpoint of a run.
@@ -22,6 +25,23 @@ pub struct View<'a> {
     pub checkpoint: Checkpoint,
     params: OnceCell<Option<Params<f64>>>,
     grid: OnceCell<Option<Grid>>,
+    logit_table: OnceCell<Option<LogitTable>>,
+    neurons: OnceCell<Option<Vec<Option<NeuronFrequency>>>>,
+    singular_values: OnceCell<Vec<MatrixValues>>,
+}
+
+/// Singular values of one matrix of a checkpoint.
+#[derive(Debug)]
+pub struct MatrixValues {
+    pub tensor: String,
+    /// What it was stored in
+    pub dtype: Dtype,
+    /// Index along the leading axes of a tensor with more than two, row-major
+    pub batch_index: usize,
+    pub rows: usize,
+    pub cols: usize,
+    /// Descending; or why there are none
+    pub sigma: Result<Vec<f64>, NoSpectrum>,
 }
 
 impl std::fmt::Debug for View<'_> {
@@ -48,8 +68,17 @@ impl<'a> View<'a> {
         let checkpoint = source.load(None)?;
         // Tensors of other shapes must fail here, not as a measure that means something else.
         weights::check(&checkpoint, run.net.layout())?;
-        let (params, grid) = (OnceCell::new(), OnceCell::new());
-        Ok(Self { run, source, file, checkpoint, params, grid })
+        Ok(Self {
+            run,
+            source,
+            file,
+            checkpoint,
+            params: OnceCell::new(),
+            grid: OnceCell::new(),
+            logit_table: OnceCell::new(),
+            neurons: OnceCell::new(),
+            singular_values: OnceCell::new(),
+        })
     }
 
     /// Step as in the tables.
@@ -77,11 +106,67 @@ impl<'a> View<'a> {
         self.grid.get_or_init(evaluate).as_ref()
     }
 
-    /// The circuit's table of the logits, with the keys; `None` without a circuit or a grid.
-    pub fn logit_table(&self) -> Result<Option<LogitTable>> {
-        let (Some(sums), Some(grid)) = (&self.run.sums, self.grid()) else { return Ok(None) };
-        LogitTable::new(grid.logits.view(), sums).map(Some)
+    /// The circuit's table of the logits; `None` without a circuit or a grid.
+    ///
+    /// # Errors
+    /// None for a run whose context exists.
+    pub fn logit_table(&self) -> Result<Option<&LogitTable>> {
+        if self.logit_table.get().is_none() {
+            let table = match (&self.run.sums, self.grid()) {
+                (Some(sums), Some(grid)) => Some(LogitTable::new(grid.logits.view(), sums)?),
+                _ => None,
+            };
+            let _ = self.logit_table.set(table);
+        }
+        Ok(self.logit_table.get().and_then(Option::as_ref))
     }
+
+    /// Frequency of every neuron, `None` for dead ones; `None` without a grid.
+    ///
+    /// # Errors
+    /// None for a run whose context exists.
+    pub fn neurons(&self) -> Result<Option<&[Option<NeuronFrequency>]>> {
+        if self.neurons.get().is_none() {
+            let grid = self.grid();
+            let find =
+                |grid: &Grid| circuits::neuron_frequencies(self.run.p(), grid.neurons.view());
+            let _ = self.neurons.set(grid.map(find).transpose()?);
+        }
+        Ok(self.neurons.get().and_then(Option::as_deref))
+    }
+
+    /// Singular values of every matrix, slice by slice for tensors with more than two axes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Lapack`].
+    pub fn singular_values(&self) -> Result<&[MatrixValues]> {
+        if self.singular_values.get().is_none() {
+            let mut found = Vec::new();
+            for tensor in &self.checkpoint.tensors {
+                matrices(tensor, &mut found)?;
+            }
+            let _ = self.singular_values.set(found);
+        }
+        Ok(self.singular_values.get().map_or(&[], Vec::as_slice))
+    }
+}
+
+fn matrices(tensor: &Tensor, found: &mut Vec<MatrixValues>) -> Result<()> {
+    let [leading @ .., rows, cols] = tensor.shape.as_slice() else { return Ok(()) };
+    let (rows, cols) = (*rows, *cols);
+    let batch: usize = leading.iter().product();
+    let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
+    for (batch_index, matrix) in values.axis_iter(Axis(0)).enumerate() {
+        let (tensor, dtype) = (tensor.name.clone(), tensor.dtype);
+        let sigma = Err(NoSpectrum::Empty);
+        let mut values = MatrixValues { tensor, dtype, batch_index, rows, cols, sigma };
+        values.sigma = match values.path() {
+            Path::Svd => svd::singular_values(matrix)?,
+            Path::Gram => svd::gram_singular_values(matrix)?,
+        };
+        found.push(values);
+    }
+    Ok(())
 }
 
 impl Grid {

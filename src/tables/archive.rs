@@ -1,7 +1,7 @@
 //! What the archive itself says: `checkpoints`, `training` and `failures`.
 
-use super::row::table;
 use super::status::Status;
+use crate::table;
 
 table! {
     /// One checkpoint file, as found in the archive.

@@ -5,8 +5,8 @@
 //!
 //! Source: Nanda et al. (2023), arXiv:2301.05217, §5.1 (progress measures) and App. C.2.
 
-use super::row::table;
 use super::status::Status;
+use crate::table;
 
 table! {
     /// Losses, accuracies and progress measures of one checkpoint.

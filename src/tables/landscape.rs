@@ -2,8 +2,8 @@
 //!
 //! Every loss on a line is that of table `progress`, at the weights (1−α)θ_from + αθ_to.
 
-use super::row::table;
 use super::status::Status;
+use crate::table;
 
 table! {
     /// Losses at one point of the line between two checkpoints of a run.

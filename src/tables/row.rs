@@ -83,7 +83,7 @@ pub trait Row: Sized + 'static {
 /// Defines a row type: struct, schema and frame from one list.
 ///
 /// ```text
-/// table! {
+/// groundswell::table! {
 ///     /// What a row of the table is.
 ///     struct ProgressRow, table "progress", version 1, key [run, step];
 ///
@@ -94,6 +94,7 @@ pub trait Row: Sized + 'static {
 ///
 /// A default row has the status `internal_error`, so that one nobody filled in cannot pass as
 /// measured.
+#[macro_export]
 macro_rules! table {
     (
         $( #[doc = $about:literal] )+
@@ -152,4 +153,3 @@ macro_rules! table {
         }
     };
 }
-pub(super) use table;

@@ -4,8 +4,8 @@
 //! the power law; Gavish & Donoho (2014) for the median scale of the Marchenko–Pastur law;
 //! Johnstone (2001) for the fluctuation of its edge.
 
-use super::row::table;
 use super::status::Status;
+use crate::table;
 
 table! {
     /// Spectral measures of one weight matrix of one checkpoint.

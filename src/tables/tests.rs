@@ -7,9 +7,9 @@ use std::path::Path;
 use polars::prelude::{ParquetReader, ParquetWriter, SerReader};
 use proptest::prelude::*;
 
-use super::row::table;
 use super::*;
 use crate::error::{Error, Result};
+use crate::table;
 
 table! {
     /// A row with every type of column.
@@ -38,7 +38,7 @@ table! {
 
 /// Tables that call themselves `extreme` and are not.
 mod other {
-    use super::super::row::table;
+    use crate::table;
 
     table! {
         /// A row with a column of another type.

@@ -5,6 +5,7 @@
 //! the weights saved at `t`.
 
 pub mod step;
+pub mod sweep;
 
 use std::fs;
 use std::path::Path;

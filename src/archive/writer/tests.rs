@@ -252,7 +252,8 @@ fn a_save_that_fails_commits_nothing() {
     let whole = dir.path().join("whole/run");
     sample::run(&whole, &info);
     let full = || Log::open(Path::new("/dev/full")).unwrap();
-    let failures: [(&str, &dyn Fn(&Path, &mut RunWriter)); 4] = [
+    type Break<'a> = &'a dyn Fn(&Path, &mut RunWriter);
+    let failures: [(&str, Break<'_>); 4] = [
         ("weights", &|dir, _| fs::rename(dir.join("checkpoints"), dir.join("away")).unwrap()),
         ("optimizer", &|dir, _| fs::rename(dir.join("optimizer"), dir.join("away")).unwrap()),
         ("metrics", &|_, writer| writer.metrics = full()),

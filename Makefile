@@ -1,0 +1,66 @@
+# `make` or `make help` lists what there is.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/release
+PYTHON := .venv/bin/python
+
+# Where the demonstration lives, and what `make figures` draws.
+DEMO := demo
+TABLES ?= $(DEMO)/tables
+FIGURES ?= $(DEMO)/figures
+
+export SOURCE_DATE_EPOCH := 0
+.DEFAULT_GOAL := help
+.PHONY: help demo test check figures bench bench-peers clean setup build
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: setup build .venv/installed ## from nothing to figures: train, analyse, draw (about 2 minutes after the build)
+	$(BIN)/groundswell-train --preset demo --out $(DEMO)/runs/demo --resume
+	$(BIN)/groundswell analyze $(DEMO)/runs --out $(DEMO)/tables
+	$(BIN)/groundswell landscape $(DEMO)/runs --out $(DEMO)/tables --from memorised --to last
+	$(MAKE) --no-print-directory figures
+	@echo
+	@echo "archive  $(DEMO)/runs/demo"
+	@echo "tables   $(DEMO)/tables"
+	@echo "figures  $(DEMO)/figures"
+
+figures: .venv/installed ## draw the figures from TABLES (demo/tables) into FIGURES (demo/figures)
+	$(PYTHON) figures/draw.py $(TABLES) $(FIGURES)
+
+test: setup .venv/installed ## everything that a change must pass
+	$(CARGO) fmt --check
+	$(CARGO) build --release --locked --examples --bins
+	$(CARGO) test --release --locked
+	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps --quiet
+	.ci/python-checks $(BIN) $(PYTHON)
+
+check: setup ## the quick part of `test`: format, lints, unit tests
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	$(CARGO) test --release --locked --lib
+
+bench: setup ## micro-benchmarks
+	$(CARGO) bench --locked --bench micro
+
+bench-peers: setup ## ratios against PyTorch and NumPy, both sides in turn (installs PyTorch, several GB)
+	benches/peers/run.sh
+
+clean: ## remove what was built and drawn; archives and tables of the demonstration, too
+	$(CARGO) clean
+	rm -rf .venv $(DEMO)
+
+setup:
+	@.ci/setup
+
+build: setup
+	$(CARGO) build --release --locked --bins
+
+.venv/installed: figures/requirements.txt | setup
+	python3 -m venv .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r figures/requirements.txt
+	touch $@

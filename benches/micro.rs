@@ -1,0 +1,127 @@
+//! The parts of a training step and of an analysis at mainline size, on one thread.
+//!
+//! `cargo bench --bench micro`; peers and ratios are in `make bench-peers`.
+
+use divan::Bencher;
+use groundswell::circuits;
+use groundswell::config::{RunConfig, Settings};
+use groundswell::linalg::{kernels, matmul, svd};
+use groundswell::model::folded::Folded;
+use groundswell::model::init::{self, Scheme};
+use groundswell::model::{Model, Transformer};
+use groundswell::params::Params;
+use groundswell::progress::{self, Direction, LogitTable};
+use groundswell::tasks::{Batch, Dataset};
+use ndarray::{Array2, s};
+
+fn main() {
+    divan::main();
+}
+
+fn mainline() -> (RunConfig, Transformer, Dataset) {
+    let config = Settings::preset("nanda2023").and_then(Settings::resolve).expect("a preset");
+    let data = Dataset::new(&config, None).expect("a preset");
+    let net = Transformer::new(&config);
+    (config, net, data)
+}
+
+fn train_batch(data: &Dataset) -> Batch {
+    let mut train = data.train.clone();
+    train.sort_unstable();
+    data.batch(&train)
+}
+
+#[divan::bench(sample_count = 20)]
+fn loss_and_gradient_of_3830_pairs_f32(bencher: Bencher<'_, '_>) {
+    let (_, net, data) = mainline();
+    let params = init::random::<f32>(&net, Scheme::Paper, 0);
+    let (model, batch) = (Folded::new(net), train_batch(&data));
+    bencher.bench_local(|| model.loss_and_gradient(&params, &batch));
+}
+
+#[divan::bench(sample_count = 20)]
+fn matrix_products_alone_f32(bencher: Bencher<'_, '_>) {
+    // The six products per pair of a step: W_in and the folded output, forward and backward twice.
+    let (rows, d_model, d_mlp, classes) = (3830, 128, 512, 114);
+    let mid = Array2::<f32>::ones((rows, d_model));
+    let w_in = Array2::<f32>::ones((d_mlp, d_model));
+    let hidden = Array2::<f32>::ones((rows, d_mlp));
+    let fold = Array2::<f32>::ones((classes, d_mlp));
+    let logits = Array2::<f32>::ones((rows, classes));
+    bencher.bench_local(|| {
+        divan::black_box(matmul(mid.view(), w_in.t()));
+        divan::black_box(matmul(hidden.view(), fold.t()));
+        divan::black_box(matmul(logits.view(), fold.view()));
+        divan::black_box(matmul(logits.t(), hidden.view()));
+        divan::black_box(matmul(hidden.view(), w_in.view()));
+        divan::black_box(matmul(hidden.t(), mid.view()));
+    });
+}
+
+#[divan::bench]
+fn cross_entropy_of_3830_rows(bencher: Bencher<'_, '_>) {
+    let (_, net, data) = mainline();
+    let batch = train_batch(&data);
+    let params = init::random::<f32>(&net, Scheme::Paper, 0);
+    let logits = Folded::new(net).evaluate(&params, &batch.pairs);
+    bencher.with_inputs(|| logits.clone()).bench_local_values(|mut logits| {
+        let rows = logits.as_slice_mut().expect("row-major");
+        kernels::cross_entropy_backward(rows, 114, &batch.labels, 1.0)
+    });
+}
+
+#[divan::bench(sample_count = 10)]
+fn evaluation_of_all_pairs_f64(bencher: Bencher<'_, '_>) {
+    let (_, net, _) = mainline();
+    let params = init::random::<f64>(&net, Scheme::Paper, 0);
+    let pairs: Vec<_> = (0..113 * 113).map(|i| [i / 113, i % 113]).collect();
+    let model = Folded::new(net);
+    bencher.bench_local(|| model.evaluate(&params, &pairs));
+}
+
+/// Logits of the real classes and neurons of the initial network.
+fn grid() -> (Array2<f64>, Array2<f64>, Params<f64>) {
+    let (_, net, _) = mainline();
+    let params = init::random::<f64>(&net, Scheme::Paper, 0);
+    let pairs: Vec<_> = (0..113 * 113).map(|i| [i / 113, i % 113]).collect();
+    let model = Folded::new(net);
+    let mut tables = Model::<f64>::new_tables(&model);
+    let mut block = Model::<f64>::new_block(&model, pairs.len());
+    model.prepare(&params, &mut tables);
+    model.forward(&tables, &pairs, &mut block);
+    let logits = model.logits(&mut block).slice(s![.., ..113]).to_owned();
+    let neurons = Model::<f64>::neurons(&model, &block).to_owned();
+    (logits, neurons, params)
+}
+
+#[divan::bench(sample_count = 10)]
+fn excluded_loss_of_each_frequency(bencher: Bencher<'_, '_>) {
+    let (logits, ..) = grid();
+    let sums = Direction::Sum.indices(113);
+    let (_, _, data) = mainline();
+    bencher.bench_local(|| {
+        let table = LogitTable::new(logits.view(), &sums).expect("113 is odd");
+        for k in 1..=56 {
+            let rows = progress::excluded(logits.view(), &table, &[k], &sums, &data.train);
+            divan::black_box(rows);
+        }
+    });
+}
+
+#[divan::bench(sample_count = 10)]
+fn neuron_frequencies_of_512_neurons(bencher: Bencher<'_, '_>) {
+    let (_, neurons, _) = grid();
+    bencher.bench_local(|| circuits::neuron_frequencies(113, neurons.view()));
+}
+
+#[divan::bench(args = [(114, 128), (128, 512), (512, 2048)], sample_count = 10)]
+fn singular_values(bencher: Bencher<'_, '_>, (rows, cols): (usize, usize)) {
+    let w = Array2::from_shape_fn((rows, cols), |(i, j)| ((i * 31 + j * 17) % 101) as f64);
+    bencher.bench_local(|| svd::singular_values(w.view()));
+}
+
+#[divan::bench(args = [(114, 128), (128, 512), (512, 2048)], sample_count = 10)]
+fn gram_singular_values(bencher: Bencher<'_, '_>, (rows, cols): (usize, usize)) {
+    let w = Array2::from_shape_fn((rows, cols), |(i, j)| ((i * 31 + j * 17) % 101) as f64);
+    bencher.bench_local(|| svd::gram_singular_values(w.view()));
+}

@@ -1,0 +1,137 @@
+//! `groundswell-train sweep`.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use super::report::Progress;
+use super::{print, signals};
+use crate::archive::Run;
+use crate::error::Error;
+use crate::pipeline::line::StepName;
+use crate::train::Outcome;
+use crate::train::sweep::{self, Planned};
+
+/// Train a grid or a list of runs, side by side.
+///
+/// The file has `preset`, [settings] for all runs, [grid] with lists of values, and [[run]] with a
+/// name and settings. Run the same command again to continue; complete runs are left alone.
+///
+/// Example: groundswell-train sweep sweep.toml --out runs/
+#[derive(Debug, clap::Args)]
+pub struct SweepArgs {
+    /// The sweep, in TOML
+    #[arg(value_name = "SWEEP.toml", value_hint = clap::ValueHint::FilePath)]
+    pub sweep: PathBuf,
+
+    /// Folder for the runs, one folder each
+    #[arg(long, value_name = "ARCHIVE", value_hint = clap::ValueHint::DirPath)]
+    pub out: PathBuf,
+
+    /// Number of threads for all runs together [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+}
+
+/// Run the command; returns the exit code.
+///
+/// # Errors
+/// See [`sweep::plan`]; [`Error::Interrupted`]; otherwise the first run's error, after all others
+/// have ended.
+pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
+    let text = std::fs::read_to_string(&args.sweep).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::NotFound { path: args.sweep.clone(), kind: "sweep file" }
+        }
+        _ => Error::Read { path: args.sweep.clone(), source },
+    })?;
+    let plans = sweep::plan(&text, &args.sweep)?;
+    let stop = signals::install()?;
+    let threads = signals::threads(args.threads);
+    let (parallel, each) = sweep::side_by_side(plans.len(), threads);
+    let total: u64 = plans.iter().map(|plan| plan.config.steps).sum();
+    let thread = if each == 1 { "thread" } else { "threads" };
+    tracing::info!("{} runs, {parallel} side by side, {each} {thread} each", plans.len());
+
+    let done: Vec<AtomicUsize> = plans.iter().map(|_| AtomicUsize::new(0)).collect();
+    let progress = Mutex::new(Progress::new("steps", total));
+    let started = Instant::now();
+    let ended = sweep::train_all(&plans, &args.out, threads, &stop, &|index, report| {
+        done[index].store(usize::try_from(report.step).unwrap_or(usize::MAX), Ordering::Relaxed);
+        let Ok(mut progress) = progress.try_lock() else { return };
+        let steps: usize = done.iter().map(|steps| steps.load(Ordering::Relaxed)).sum();
+        progress.update(steps as u64, || running(&plans, &done));
+    });
+    if let Ok(progress) = progress.lock() {
+        progress.finish();
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    print(summary(args, &plans, &ended, seconds).as_bytes())?;
+    // A stop that was asked for explains all unfinished runs; otherwise the first failure counts.
+    let failed = ended.into_iter().filter_map(Result::err);
+    let mut failed: Vec<Error> = failed.collect();
+    failed.sort_by_key(|error| !matches!(error, Error::Interrupted { .. }));
+    match failed.into_iter().next() {
+        Some(Error::Interrupted { signal, .. }) => Err(Error::Interrupted {
+            signal,
+            done: "every run is saved".into(),
+            help: "run the same command again to continue".into(),
+        }
+        .into()),
+        Some(error) => Err(error.into()),
+        None => Ok(0),
+    }
+}
+
+/// The runs under way, with their steps.
+fn running(plans: &[Planned], done: &[AtomicUsize]) -> String {
+    let shown = plans.iter().zip(done).filter_map(|(plan, steps)| {
+        let steps = steps.load(Ordering::Relaxed) as u64;
+        (steps > 0 && steps < plan.config.steps).then(|| format!("{} at {steps}", plan.name))
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// One line per run: how it ended, and when it memorised and generalised.
+fn summary(
+    args: &SweepArgs,
+    plans: &[Planned],
+    ended: &[crate::Result<Outcome>],
+    seconds: f64,
+) -> String {
+    let width = plans.iter().map(|plan| plan.name.len()).max().unwrap_or(0).max(3);
+    let mut text = format!(
+        "{}: {} runs in {seconds:.1} s\n  {:<width$}  {:<17} {:>10} {:>11} {:>10}\n",
+        args.out.display(),
+        plans.len(),
+        "run",
+        "state",
+        "memorised",
+        "generalised",
+        "test loss",
+    );
+    for (plan, end) in plans.iter().zip(ended) {
+        let state = match end {
+            Ok(Outcome::Complete(_)) => "trained",
+            Ok(Outcome::AlreadyComplete) => "complete already",
+            Err(Error::Interrupted { .. }) => "stopped",
+            Err(_) => "failed",
+        };
+        let run = Run::open(&args.out.join(&plan.name)).ok();
+        let step = |name: StepName| {
+            let step = run.as_ref().and_then(|run| name.resolve(run).ok());
+            step.map_or_else(|| "–".to_owned(), |step| step.to_string())
+        };
+        let rows = run.as_ref().and_then(|run| run.metrics().ok());
+        let last = rows.as_ref().and_then(|rows| rows.last()).and_then(|row| row.test_loss);
+        let last = last.map_or_else(|| "–".to_owned(), |loss| format!("{loss:.2e}"));
+        text += &format!(
+            "  {:<width$}  {state:<17} {:>10} {:>11} {last:>10}\n",
+            plan.name,
+            step(StepName::Memorised),
+            step(StepName::Generalised),
+        );
+    }
+    text
+}

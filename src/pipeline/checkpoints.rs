@@ -1,0 +1,150 @@
+//! The checkpoints of an archive as units of work, and what becomes of those that fail.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+
+use super::in_parallel;
+use super::measures::Measure;
+use super::run::RunContext;
+use super::view::View;
+use crate::archive::{Archive, CheckpointRef};
+use crate::error::{Error, Result};
+use crate::tables::FailureRow;
+
+/// One checkpoint to measure.
+#[derive(Debug)]
+pub struct Item<'a> {
+    pub run: &'a RunContext,
+    pub source: &'a CheckpointRef,
+    /// Path relative to the archive
+    pub file: String,
+}
+
+/// A checkpoint that could not be measured.
+#[derive(Debug)]
+pub struct Failed {
+    pub row: FailureRow,
+    /// By a mistake of the program, not of the file
+    pub internal: bool,
+}
+
+/// Apply one measure to every checkpoint of an archive, on `threads` threads.
+///
+/// Returns the rows in the order of runs and steps, and what could not be measured. The rows do not
+/// depend on the number of threads.
+///
+/// # Errors
+/// What [`Archive::open`] says.
+pub fn measure_archive<M: Measure>(
+    path: &Path,
+    measure: &M,
+    threads: usize,
+) -> Result<(Vec<M::Row>, Vec<FailureRow>)> {
+    let archive = Archive::open(path)?;
+    let (contexts, mut failures) = contexts(&archive);
+    let items = items(&archive, &contexts);
+    let never = AtomicUsize::new(0);
+    let measured = in_parallel(&items, threads, &never, &|_, _| {}, |item| {
+        Ok(item.measure(&archive, |view| measure.rows(view)))
+    })?;
+    let mut rows = Vec::new();
+    for measured in measured {
+        match measured {
+            Ok(new) => rows.extend(new),
+            Err(failed) => failures.push(failed.row),
+        }
+    }
+    Ok((rows, failures))
+}
+
+/// What the measures of each run share, in the order of the runs; `None`, and a row of `failures`,
+/// for a run that cannot be described.
+pub(super) fn contexts(archive: &Archive) -> (Vec<Option<RunContext>>, Vec<FailureRow>) {
+    let mut failures: Vec<FailureRow> =
+        archive.unreadable.iter().map(|error| run_failure(error, &archive.path)).collect();
+    let contexts = archive.runs.iter().map(|run| {
+        RunContext::new(run)
+            .map_err(|error| {
+                failures.push(FailureRow {
+                    path: relative(&run.dir.join("run.json"), &archive.path),
+                    run: Some(run.name.clone()),
+                    ..failure(&error, &archive.path)
+                });
+            })
+            .ok()
+    });
+    (contexts.collect(), failures)
+}
+
+/// Every checkpoint of the runs that have a context.
+pub(super) fn items<'a>(archive: &'a Archive, contexts: &'a [Option<RunContext>]) -> Vec<Item<'a>> {
+    let known = archive.runs.iter().zip(contexts);
+    known
+        .filter_map(|(run, context)| Some((run, context.as_ref()?)))
+        .flat_map(|(run, context)| {
+            run.checkpoints.iter().map(move |source| Item {
+                run: context,
+                source,
+                file: relative(&source.path, &archive.path),
+            })
+        })
+        .collect()
+}
+
+impl Item<'_> {
+    /// Load and measure; one checkpoint's fault, or a mistake of the program on it, must not cost
+    /// the others.
+    pub(super) fn measure<R>(
+        &self,
+        archive: &Archive,
+        measure: impl FnOnce(&View<'_>) -> Result<R>,
+    ) -> Result<R, Failed> {
+        let work = || measure(&View::load(self.run, self.source, &self.file)?);
+        let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(Error::Internal(text.unwrap_or_default().to_owned()))
+        });
+        result.map_err(|error| Failed {
+            internal: matches!(error, Error::Internal(_)),
+            row: FailureRow {
+                path: self.file.clone(),
+                run: Some(self.run.name.clone()),
+                step: i64::try_from(self.source.step).ok(),
+                ..failure(&error, &archive.path)
+            },
+        })
+    }
+}
+
+/// Code and message of an error, without the machine's paths.
+fn failure(error: &Error, archive: &Path) -> FailureRow {
+    let prefix = format!("{}/", archive.display());
+    FailureRow {
+        code: error.code().to_owned(),
+        message: error.to_string().replace(&prefix, ""),
+        ..FailureRow::default()
+    }
+}
+
+fn run_failure(error: &Error, archive: &Path) -> FailureRow {
+    let path = match error {
+        Error::Read { path, .. }
+        | Error::ArchiveFile { path, .. }
+        | Error::OtherRun { path, .. } => relative(path, archive),
+        _ => String::new(),
+    };
+    FailureRow { path, ..failure(error, archive) }
+}
+
+/// Path relative to the archive, with `/` between folders and `\xNN` for bytes that are no UTF-8.
+fn relative(path: &Path, archive: &Path) -> String {
+    let path = path.strip_prefix(archive).unwrap_or(path);
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
+    }
+    text
+}

@@ -1,0 +1,75 @@
+//! The losses of one weight vector: shared by `progress` and `interpolation`.
+
+use ndarray::ArrayView2;
+
+use crate::error::Result;
+use crate::params::Params;
+use crate::pipeline::run::RunContext;
+use crate::pipeline::view::Grid;
+use crate::progress::{self, LogitTable, RowLosses};
+use crate::tables::Status;
+
+/// Losses of one weight vector, by split; the common part of `progress` and `interpolation`.
+#[derive(Debug, Clone, Default)]
+pub struct Losses {
+    pub train_loss: Option<f64>,
+    pub test_loss: Option<f64>,
+    pub train_accuracy: Option<f64>,
+    pub test_accuracy: Option<f64>,
+}
+
+impl Losses {
+    /// Over the p real classes.
+    #[must_use]
+    pub fn new(run: &RunContext, logits: ArrayView2<'_, f64>) -> Self {
+        let rows = RowLosses::new(logits, &run.labels());
+        Self {
+            train_loss: rows.mean_loss(&run.data.train),
+            test_loss: rows.mean_loss(&run.data.test),
+            train_accuracy: rows.accuracy(&run.data.train),
+            test_accuracy: rows.accuracy(&run.data.test),
+        }
+    }
+}
+
+/// Why the circuit's columns of this run are null, if they are.
+#[must_use]
+pub fn circuit_status(run: &RunContext) -> Status {
+    match (&run.sums, &run.keys) {
+        (None, _) => Status::NotPeriodic,
+        (Some(_), None) => Status::Missing,
+        (Some(_), Some(_)) => Status::Ok,
+    }
+}
+
+/// What is evaluated at one point of a line: losses, and those of each algorithm alone.
+#[derive(Debug, Clone, Default)]
+pub struct PointLosses {
+    pub plain: Losses,
+    pub excluded_loss_train: Option<f64>,
+    pub restricted_loss_all: Option<f64>,
+}
+
+/// All losses of one weight vector.
+///
+/// # Errors
+/// [`crate::Error::Modulus`] for a network whose modulus has no Fourier basis.
+pub fn point_losses(run: &RunContext, params: &Params<f64>) -> Result<PointLosses> {
+    let grid = Grid::new(run, params);
+    let logits = &grid.logits;
+    if !logits.iter().all(|logit| logit.is_finite()) {
+        return Ok(PointLosses::default());
+    }
+    let plain = Losses::new(run, logits.view());
+    let Some((sums, keys)) = run.circuit() else {
+        return Ok(PointLosses { plain, ..Default::default() });
+    };
+    let table = LogitTable::new(logits.view(), sums)?;
+    let excluded = progress::excluded(logits.view(), &table, keys, sums, &run.data.train);
+    let every_sum: Vec<usize> = run.all.iter().map(|input| sums[*input]).collect();
+    Ok(PointLosses {
+        plain,
+        excluded_loss_train: excluded.mean(),
+        restricted_loss_all: progress::restricted(&table, keys).mean_loss(&every_sum),
+    })
+}

@@ -1,0 +1,130 @@
+//! Tables `spectra` and `singular_values`, of any tensor with at least two axes.
+
+use super::Measure;
+use crate::archive::Dtype;
+use crate::error::Result;
+use crate::linalg::svd::NoSpectrum;
+use crate::pipeline::view::{MatrixValues, View};
+use crate::spectra::{self, Path};
+use crate::tables::{SingularValueRow, SpectrumRow, Status};
+
+/// Table `spectra`.
+#[derive(Debug)]
+pub struct Spectra;
+
+impl Measure for Spectra {
+    type Row = SpectrumRow;
+
+    fn rows(&self, view: &View<'_>) -> Result<Vec<SpectrumRow>> {
+        let row = |tensor: &str| SpectrumRow {
+            run: view.run.name.clone(),
+            step: view.step(),
+            tensor: tensor.to_owned(),
+            ..Default::default()
+        };
+        let vectors = view.checkpoint.tensors.iter().filter(|tensor| tensor.shape.len() < 2);
+        let mut rows: Vec<SpectrumRow> = vectors
+            .map(|tensor| SpectrumRow { status: Status::NotAMatrix, ..row(&tensor.name) })
+            .collect();
+        rows.extend(view.singular_values()?.iter().map(|matrix| {
+            measured(
+                matrix,
+                SpectrumRow {
+                    batch_index: matrix.batch_index as i64,
+                    rows: Some(matrix.rows as i64),
+                    cols: Some(matrix.cols as i64),
+                    ..row(&matrix.tensor)
+                },
+            )
+        }));
+        Ok(rows)
+    }
+}
+
+/// Table `singular_values`.
+#[derive(Debug)]
+pub struct SingularValues;
+
+impl Measure for SingularValues {
+    type Row = SingularValueRow;
+
+    fn rows(&self, view: &View<'_>) -> Result<Vec<SingularValueRow>> {
+        let mut rows = Vec::new();
+        for matrix in view.singular_values()? {
+            let sigma = matrix.sigma.iter().flatten().enumerate();
+            rows.extend(sigma.map(|(index, sigma)| SingularValueRow {
+                run: view.run.name.clone(),
+                step: view.step(),
+                tensor: matrix.tensor.clone(),
+                batch_index: matrix.batch_index as i64,
+                index: index as i64,
+                sigma: *sigma,
+            }));
+        }
+        Ok(rows)
+    }
+}
+
+fn measured(matrix: &MatrixValues, row: SpectrumRow) -> SpectrumRow {
+    let sigma = match &matrix.sigma {
+        Ok(sigma) => sigma,
+        Err(reason) => {
+            let status = match reason {
+                NoSpectrum::Empty => Status::Empty,
+                NoSpectrum::NonFinite => Status::NonFinite,
+                NoSpectrum::TooLarge => Status::TooLarge,
+            };
+            return SpectrumRow { status, ..row };
+        }
+    };
+    let eps = storage_eps(matrix.dtype);
+    let found = spectra::spectrum(sigma, matrix.rows, matrix.cols, eps, matrix.path());
+    let enough = found.power_law.is_some() && found.marchenko_pastur.is_some();
+    let count = |n: usize| Some(n as i64);
+    SpectrumRow {
+        frobenius_sq: finite(found.frobenius_sq),
+        spectral_norm: finite(found.spectral_norm),
+        stable_rank: found.stable_rank,
+        effective_rank: found.effective_rank,
+        participation_ratio: found.participation_ratio,
+        rank: count(found.rank),
+        condition: found.condition.and_then(finite),
+        nuclear: finite(found.nuclear),
+        alpha: found.power_law.map(|law| law.alpha),
+        alpha_xmin: found.power_law.and_then(|law| finite(law.xmin)),
+        n_tail: found.power_law.and_then(|law| count(law.n)),
+        mp_edge: found.marchenko_pastur.and_then(|bulk| finite(bulk.edge)),
+        n_spikes: found.marchenko_pastur.and_then(|bulk| count(bulk.n_spikes)),
+        status: if finite(found.frobenius_sq).is_none() {
+            Status::Overflow
+        } else if enough {
+            Status::Ok
+        } else {
+            Status::TooFewValues
+        },
+        ..row
+    }
+}
+
+impl MatrixValues {
+    /// How the values are computed: what was stored in 64 bits deserves the SVD; for narrower types
+    /// the Gram matrix is accurate below their rounding.
+    #[must_use]
+    pub fn path(&self) -> Path {
+        if self.dtype == Dtype::F64 { Path::Svd } else { Path::Gram }
+    }
+}
+
+/// Rounding at 1 of a storage type.
+fn storage_eps(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F64 => f64::EPSILON,
+        Dtype::F16 => 2f64.powi(-10),
+        Dtype::BF16 => 2f64.powi(-7),
+        _ => f64::from(f32::EPSILON),
+    }
+}
+
+fn finite(x: f64) -> Option<f64> {
+    x.is_finite().then_some(x)
+}
