@@ -1,7 +1,7 @@
 //! What the user sees while work goes on, and when it fails.
-#![allow(clippy::print_stderr)]
 
-use std::io::IsTerminal;
+use std::fmt::Arguments;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,9 @@ impl CommonArgs {
             .with_writer(std::io::stderr)
             .with_target(false)
             .without_time()
-            .with_ansi(colours());
+            .with_ansi(colours())
+            // Otherwise a message that cannot be written is itself told on stderr, with a panic.
+            .log_internal_errors(false);
         // A second subscriber is refused; in tests several commands run in one process.
         let _ = match self.log_format {
             LogFormat::Text => builder.try_init(),
@@ -65,15 +67,21 @@ pub fn finish(result: anyhow::Result<u8>, common: &CommonArgs) -> ExitCode {
     }
 }
 
+/// Write a line to stderr. Whoever closed it has read enough, and the work goes on: `eprintln!`
+/// would panic.
+fn tell(line: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 fn print_text(error: &anyhow::Error, known: Option<&Error>) {
     match known {
         // A stop that was asked for is no error.
-        Some(Error::Interrupted { .. }) => eprintln!("{error:#}"),
-        Some(known) => eprintln!("error[{}]: {error:#}", known.code()),
-        None => eprintln!("error: {error:#}"),
+        Some(Error::Interrupted { .. }) => tell(format_args!("{error:#}")),
+        Some(known) => tell(format_args!("error[{}]: {error:#}", known.code())),
+        None => tell(format_args!("error: {error:#}")),
     }
     if let Some(help) = known.and_then(Error::help).filter(|help| !help.is_empty()) {
-        eprintln!("help: {help}");
+        tell(format_args!("help: {help}"));
     }
 }
 
@@ -84,7 +92,7 @@ fn print_json(error: &anyhow::Error, known: Option<&Error>) {
         "message": format!("{error:#}"),
         "action": known.and_then(Error::help),
     });
-    eprintln!("{object}");
+    tell(format_args!("{object}"));
 }
 
 /// Progress: a bar on a terminal, otherwise a line every ten seconds.
@@ -139,7 +147,7 @@ impl Progress {
                 let left = (self.total - done) as f64 / rate.max(1e-9);
                 let left = Duration::from_secs_f64(left.min(1e9));
                 let left = HumanDuration(Duration::from_secs(left.as_secs()));
-                eprintln!("{done}/{} {message}, {left:#} left", self.total);
+                tell(format_args!("{done}/{} {message}, {left:#} left", self.total));
             }
         }
     }

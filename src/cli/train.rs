@@ -1,5 +1,4 @@
 //! `groundswell-train`.
-#![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -7,8 +6,8 @@ use std::time::Instant;
 use clap::Parser;
 
 use super::report::{CommonArgs, Progress};
-use super::signals;
 use super::sweep::{self, SweepArgs};
+use super::{print, signals};
 use crate::config::{PRESETS, Settings};
 use crate::error::Error;
 use crate::train::{self, Outcome, Report, Request};
@@ -103,22 +102,17 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
         progress.update(report.step, || describe(report));
     });
     progress.finish();
-    match outcome? {
-        Outcome::AlreadyComplete => {
-            println!("{}: complete already, nothing to do", out.display());
-        }
+    let out = out.display();
+    let text = match outcome? {
+        Outcome::AlreadyComplete => format!("{out}: complete already, nothing to do\n"),
         Outcome::Complete(report) => {
             let seconds = started.elapsed().as_secs_f64();
-            println!(
-                "{}: {} steps, {} checkpoints saved in {seconds:.1} s\n  {}",
-                out.display(),
-                report.step,
-                report.saved,
-                describe(&report),
-            );
+            let (steps, saved) = (report.step, report.saved);
+            let summary = format!("{out}: {steps} steps, {saved} checkpoints saved");
+            format!("{summary} in {seconds:.1} s\n  {}\n", describe(&report))
         }
-    }
-    Ok(0)
+    };
+    print(text.as_bytes())
 }
 
 fn describe(report: &Report) -> String {

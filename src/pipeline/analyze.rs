@@ -50,7 +50,6 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     kinds.dedup();
     let mut output = Output::open(request.out, request.archive)?;
     let inputs = fingerprint(&archive);
-    let wanted = parameters(&kinds, inputs.as_deref());
     if is_done(&output, &kinds, inputs.as_deref())? {
         return Ok(Summary::default());
     }
@@ -88,6 +87,7 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         }
     }
     summary.skipped = failures.len();
+    let wanted = parameters(&kinds, inputs.as_deref(), failures.len());
     summary.warnings = contexts.iter().flatten().filter_map(RunContext::key_warning).collect();
     let contexts: Vec<&RunContext> = contexts.iter().flatten().collect();
     summary.tables = write(&mut output, rows, failures, &kinds, &archive, &contexts, wanted)?;
@@ -165,8 +165,9 @@ fn write(
 }
 
 /// What the tables depend on besides the checkpoints.
-fn parameters(kinds: &[MeasureKind], inputs: Option<&str>) -> Value {
+fn parameters(kinds: &[MeasureKind], inputs: Option<&str>, failures: usize) -> Value {
     json!({
+        "failures": failures,
         "inputs": inputs,
         "key_rule": "w_l",
         "key_threshold": KEY_THRESHOLD,
@@ -198,13 +199,15 @@ fn fingerprint(archive: &Archive) -> Option<String> {
     Some(hasher.finalize().to_hex().to_string())
 }
 
-/// Whether these measures of these inputs are there already.
+/// Whether these measures of these inputs are there already, without a failure: a file that could
+/// not be used may have been restored since, and if not, that must be said again.
 fn is_done(output: &Output, kinds: &[MeasureKind], inputs: Option<&str>) -> Result<bool> {
     let Some(before) = output.parameters(COMMAND) else { return Ok(false) };
     let names = before["measures"].as_array().map_or(&[][..], Vec::as_slice);
     let same = inputs.is_some() && before["inputs"].as_str() == inputs;
     let covered = kinds.iter().all(|kind| names.iter().any(|name| name == kind.name()));
-    Ok(same && covered && output.is_intact()?)
+    let complete = before["failures"] == 0;
+    Ok(same && covered && complete && output.is_intact()?)
 }
 
 /// Tables of other checkpoints must not stay beside new ones.

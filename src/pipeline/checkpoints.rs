@@ -120,10 +120,11 @@ impl Item<'_> {
 
 /// Code and message of an error, without the machine's paths.
 fn failure(error: &Error, archive: &Path) -> FailureRow {
-    let prefix = format!("{}/", archive.display());
+    // `join` adds a `/` unless the archive was named with one.
+    let (message, prefix) = (error.to_string(), archive.join("").display().to_string());
     FailureRow {
         code: error.code().to_owned(),
-        message: error.to_string().replace(&prefix, ""),
+        message: message.strip_prefix(&prefix).unwrap_or(&message).to_owned(),
         ..FailureRow::default()
     }
 }

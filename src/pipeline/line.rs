@@ -133,14 +133,16 @@ pub fn line(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         return Err(Error::setting("points", problem, "give at least 2; 25 is usual"));
     }
     let archive = Archive::open(request.archive)?;
+    let ends = |run: &Run| Ok((request.from.resolve(run)?, request.to.resolve(run)?));
+    // A step that is not saved is told before anything is created.
+    let ends = archive.runs.iter().map(ends).collect::<Result<Vec<_>>>()?;
     let mut output = Output::open(request.out, request.archive)?;
     let mut points = output.rows::<InterpolationRow>()?;
     let mut heights = output.rows::<BarrierRow>()?;
     let mut summary = Summary::default();
     let (mut inputs, mut contexts) = (Vec::new(), Vec::new());
-    for run in &archive.runs {
+    for (run, (from, to)) in archive.runs.iter().zip(ends) {
         let context = RunContext::new(run)?;
-        let (from, to) = (request.from.resolve(run)?, request.to.resolve(run)?);
         let (new, barrier) = run_line(request, &context, run, from, to, observe)?;
         summary.computed += new.len();
         summary.warnings.extend(context.key_warning());
