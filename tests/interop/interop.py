@@ -81,7 +81,7 @@ def check_cells(path: str) -> tuple[list[str], list[type], list[tuple]]:
     return names, types, rows
 
 
-def check_predicates(path: str, names: list[str], types: list[type], rows: list[tuple]) -> dict:
+def check_predicates(path: str, names: list[str], rows: list[tuple]) -> dict:
     """How many predicates selected no row, some rows and all rows."""
     selected = {"none": 0, "some": 0, "all": 0}
     lazy, dataset = polars.scan_parquet(path), pyarrow.dataset.dataset(path)
@@ -102,7 +102,7 @@ def check_predicates(path: str, names: list[str], types: list[type], rows: list[
             [row for row in rows if row[index] is None],
             {
                 "polars": lazy.filter(polars.col(name).is_null()).collect().rows(),
-                "pandas": of_pandas(frame[frame[name].isna()], types),
+                "pandas": [rows[at] for at in frame.index[frame[name].isna()]],
                 "pyarrow": of_pyarrow(
                     dataset.to_table(filter=pyarrow.compute.field(name).is_null())),
                 "duckdb": connection.execute(f"{select} IS NULL", [path]).fetchall(),
@@ -120,7 +120,7 @@ def check_predicates(path: str, names: list[str], types: list[type], rows: list[
                     [row for row in rows if row[index] is not None and holds(row[index], value)],
                     {
                         "polars": lazy.filter(holds(polars.col(name), value)).collect().rows(),
-                        "pandas": of_pandas(frame[mask & frame[name].notna()], types),
+                        "pandas": [rows[at] for at in frame.index[mask & frame[name].notna()]],
                         "pyarrow": of_pyarrow(dataset.to_table(
                             filter=holds(pyarrow.compute.field(name), pyarrow.scalar(value)))),
                         "duckdb": connection.execute(
@@ -140,7 +140,7 @@ def main(arguments: list[str]) -> int:
     for path in map(str, paths):
         names, types, rows = check_cells(path)
         cells += len(names) * len(rows)
-        for share, count in check_predicates(path, names, types, rows).items():
+        for share, count in check_predicates(path, names, rows).items():
             total[share] += count
         for index, kind in enumerate(types):
             column = [row[index] for row in rows]
