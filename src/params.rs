@@ -172,6 +172,26 @@ impl<F: Scalar> Params<F> {
         self.vector_mut(name).insert_axis(Axis(0))
     }
 
+    /// Per-head weights `[heads, d_head, d_model]` as one matrix `[heads · d_head, d_model]`.
+    ///
+    /// # Panics
+    /// If the layout has no tensor of this name and rank 3.
+    pub fn stacked(&self, name: &str) -> ArrayView2<'_, F> {
+        let cube = self.cube(name);
+        let (heads, d_head, d_model) = cube.dim();
+        cube.into_shape_with_order((heads * d_head, d_model)).expect("a cube is contiguous")
+    }
+
+    /// The same, for writing.
+    ///
+    /// # Panics
+    /// As for reading.
+    pub fn stacked_mut(&mut self, name: &str) -> ArrayViewMut2<'_, F> {
+        let cube = self.cube_mut(name);
+        let (heads, d_head, d_model) = cube.dim();
+        cube.into_shape_with_order((heads * d_head, d_model)).expect("a cube is contiguous")
+    }
+
     views!(vector, vector_mut, ArrayView1, ArrayViewMut1, [0]);
     views!(matrix, matrix_mut, ArrayView2, ArrayViewMut2, [0, 1]);
     views!(cube, cube_mut, ArrayView3, ArrayViewMut3, [0, 1, 2]);

@@ -115,7 +115,7 @@ impl Progress {
     pub fn new(what: &'static str, total: u64) -> Self {
         let bar = colours().then(|| {
             let bar = ProgressBar::new(total);
-            let template = "{bar:30} {human_pos}/{human_len} {msg} {eta_precise} left";
+            let template = "{bar:24} {pos}/{len} {wide_msg} {eta_precise} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("━╸ "));
             }

@@ -151,19 +151,6 @@ fn slice_mut<F>(array: &mut Array2<F>) -> &mut [F] {
     array.as_slice_mut().expect("row-major by construction")
 }
 
-/// `[heads, d_head, d_model]` as `[heads · d_head, d_model]`.
-fn stacked<'a, F: Scalar>(params: &'a Params<F>, name: &str) -> ArrayView2<'a, F> {
-    let cube = params.cube(name);
-    let (heads, d_head, d_model) = cube.dim();
-    cube.into_shape_with_order((heads * d_head, d_model)).expect("a cube is contiguous")
-}
-
-fn stacked_mut<'a, F: Scalar>(params: &'a mut Params<F>, name: &str) -> ArrayViewMut2<'a, F> {
-    let cube = params.cube_mut(name);
-    let (heads, d_head, d_model) = cube.dim();
-    cube.into_shape_with_order((heads * d_head, d_model)).expect("a cube is contiguous")
-}
-
 impl<F: Scalar> Model<F> for Folded {
     type Tables = Tables<F>;
     type Block = Block<F>;
@@ -227,16 +214,16 @@ impl<F: Scalar> Model<F> for Folded {
             x.scaled_add(one, &w_pos.row(position));
         }
         let x_last = tables.x.slice(s![2 * p.., ..]); // [1, d_model]
-        matmul_into(x_last, stacked(params, names::W_Q).t(), zero, tables.q.view_mut());
+        matmul_into(x_last, params.stacked(names::W_Q).t(), zero, tables.q.view_mut());
         tables.q /= F::narrow((d_head as f64).sqrt());
-        let w_k = stacked(params, names::W_K);
+        let w_k = params.stacked(names::W_K);
         for head in 0..heads {
             let q = tables.q.slice(s![.., self.part(head)]);
             let w_k = w_k.slice(s![self.part(head), ..]);
             matmul_into(q, w_k, zero, tables.r.slice_mut(s![head..=head, ..]));
         }
         matmul_into(tables.r.view(), tables.x.t(), zero, tables.scores.view_mut());
-        let w_v = stacked(params, names::W_V);
+        let w_v = params.stacked(names::W_V);
         matmul_into(tables.x.view(), w_v.t(), zero, tables.v.view_mut());
         let w_o = params.matrix(names::W_O);
         for head in 0..heads {
@@ -372,24 +359,24 @@ impl<F: Scalar> Model<F> for Folded {
         }
         // v = x W_Vᵀ
         let d_v = tables.d_v.view();
-        matmul_into(d_v.t(), tables.x.view(), zero, stacked_mut(gradient, names::W_V));
-        matmul_into(d_v, stacked(params, names::W_V), one, tables.d_x.view_mut());
+        matmul_into(d_v.t(), tables.x.view(), zero, gradient.stacked_mut(names::W_V));
+        matmul_into(d_v, params.stacked(names::W_V), one, tables.d_x.view_mut());
 
         // S_h[t] = x_t · r_h
         let d_scores = sums.matrix(sum::SCORES); // [heads, 2p + 1]
         matmul_into(d_scores.t(), tables.r.view(), one, tables.d_x.view_mut());
         let d_r = crate::linalg::matmul(d_scores, tables.x.view()); // [heads, d_model]
         // r_h = W_K^hᵀ q_h, with q = W_Q x_= / √d_head
-        let (w_k, w_q) = (stacked(params, names::W_K), stacked(params, names::W_Q));
+        let (w_k, w_q) = (params.stacked(names::W_K), params.stacked(names::W_Q));
         for head in 0..heads {
             let part = self.part(head);
             let d_r = d_r.slice(s![head..=head, ..]); // [1, d_model]
             let q = tables.q.slice(s![.., part.clone()]);
-            let mut d_w_k = stacked_mut(gradient, names::W_K);
+            let mut d_w_k = gradient.stacked_mut(names::W_K);
             matmul_into(q.t(), d_r, zero, d_w_k.slice_mut(s![part.clone(), ..]));
             let d_q = crate::linalg::matmul(d_r, w_k.slice(s![part.clone(), ..]).t()) / scale;
             let x_last = tables.x.slice(s![2 * p.., ..]);
-            let mut d_w_q = stacked_mut(gradient, names::W_Q);
+            let mut d_w_q = gradient.stacked_mut(names::W_Q);
             matmul_into(d_q.t(), x_last, zero, d_w_q.slice_mut(s![part.clone(), ..]));
             let d_x_last = tables.d_x.slice_mut(s![2 * p.., ..]);
             matmul_into(d_q.view(), w_q.slice(s![part, ..]), one, d_x_last);

@@ -40,13 +40,6 @@ pub struct Activations<F> {
     logits: Array2<F>,
 }
 
-/// Per-head weights `[heads, d_head, d_model]` as one matrix `[heads · d_head, d_model]`.
-fn stacked<'a, F: Scalar>(params: &'a Params<F>, name: &str) -> ArrayView2<'a, F> {
-    let cube = params.cube(name);
-    let (heads, d_head, d_model) = cube.dim();
-    cube.into_shape_with_order((heads * d_head, d_model)).expect("a cube is contiguous")
-}
-
 impl<F: Scalar> Model<F> for Plain {
     type Tables = Params<F>;
     type Block = Option<Activations<F>>;
@@ -87,11 +80,8 @@ impl<F: Scalar> Model<F> for Plain {
             w_e[[j, token]] + w_pos[[position, j]]
         });
 
-        let (w_q, w_k, w_v) = (
-            stacked(weights, names::W_Q),
-            stacked(weights, names::W_K),
-            stacked(weights, names::W_V),
-        );
+        let (w_q, w_k, w_v) =
+            (weights.stacked(names::W_Q), weights.stacked(names::W_K), weights.stacked(names::W_V));
         let q = matmul(x.index_axis(Axis(1), last), w_q.t()); // [n, heads · d_head]
         let mut k = Array3::zeros((n, POSITIONS, heads * d_head));
         let mut v = Array3::zeros((n, POSITIONS, heads * d_head));
@@ -219,7 +209,7 @@ impl<F: Scalar> Model<F> for Plain {
             let d_w = matmul(d_out.t(), x_here); // [heads · d_head, d_model]
             let d_w = d_w.into_shape_with_order(sums.cube(name).dim()).expect("same size");
             sums.cube_mut(name).scaled_add(F::one(), &d_w);
-            let d_here = matmul(d_out, stacked(weights, name)); // [n, d_model]
+            let d_here = matmul(d_out, weights.stacked(name)); // [n, d_model]
             d_x.index_axis_mut(Axis(1), position).scaled_add(F::one(), &d_here);
         };
         add(names::W_Q, d_q.view(), last);

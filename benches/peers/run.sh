@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Ratios against PyTorch, both sides in turn, medians of five pairs; a markdown table on stdout.
+# PYTHON=… uses an environment that has the packages; otherwise one is made here (several GB).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python=${PYTHON:-benches/peers/.venv/bin/python}
+if [ ! -x "$python" ]; then
+    echo "installing PyTorch into benches/peers/.venv" >&2
+    python3 -m venv benches/peers/.venv
+    "$python" -m pip install --quiet --disable-pip-version-check -r benches/peers/requirements.txt
+fi
+cargo bench --locked --quiet --bench mainline -- --threads 1 --steps 1 >/dev/null
+ours() { echo "cargo bench --locked --quiet --bench mainline -- --steps 40 --threads $1"; }
+compare() { "$python" benches/peers/compare.py --pairs 5 "$@"; }
+
+"$python" benches/peers/check.py >&2
+compare --header --name "mainline step, 2 threads, against the published PyTorch step" \
+    --unit ms --key ms_per_step_median --target 14 \
+    --ours "$(ours 2)" --peer "$python benches/peers/step.py --variant published --threads 2"
+compare --name "the same against a PyTorch step of the last position only" \
+    --unit ms --key ms_per_step_median --target 4 \
+    --ours "$(ours 2)" --peer "$python benches/peers/step.py --variant last --threads 2"
+compare --name "mainline step, 2 threads, over its floor" \
+    --unit ms --ours-key ms_per_step_median --peer-key floor_ms --at-most 1.6 \
+    --ours "$(ours 2)" --peer "$(ours 2)"
+compare --name "mainline step, 2 threads against 1" \
+    --unit ms --key ms_per_step_median --target 1.8 \
+    --ours "$(ours 2)" --peer "$(ours 1)"
