@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use polars::polars_utils::compression::ZstdLevel;
 use polars::prelude::{
-    KeyValueMetadata, ParquetCompression, ParquetWriter, PolarsResult, StatisticsOptions,
+    CompatLevel, KeyValueMetadata, ParquetCompression, ParquetWriter, PolarsResult, SchemaExt,
+    StatisticsOptions,
 };
+use polars_parquet::write::schema_to_metadata_key;
 
 use super::cell::Dtype;
 use super::row::{Field, Row};
@@ -96,11 +98,15 @@ fn file_metadata<R: Row>(given: &BTreeMap<String, String>) -> Result<BTreeMap<St
 fn write<R: Row>(rows: &[R], metadata: BTreeMap<String, String>) -> PolarsResult<Vec<u8>> {
     let metadata = metadata.into_iter().map(|(key, value)| (format!("{PREFIX}{key}"), value));
     let schema = R::frame(&[])?;
+    // Left alone, polars declares its own string views, on which pyarrow can run no filter.
+    let arrow = schema_to_metadata_key(&schema.schema().to_arrow(CompatLevel::oldest()));
+    let arrow = arrow.value.map(|value| (arrow.key, value));
+    let metadata = metadata.chain(arrow).collect();
     let mut bytes = Vec::new();
     let mut writer = ParquetWriter::new(&mut bytes)
         .with_compression(ParquetCompression::Zstd(Some(ZstdLevel::try_new(ZSTD_LEVEL)?)))
         .with_statistics(StatisticsOptions::default())
-        .with_key_value_metadata(Some(KeyValueMetadata::from_static(metadata.collect())))
+        .with_key_value_metadata(Some(KeyValueMetadata::from_static(metadata)))
         .set_parallel(false) // Threads belong to the engines.
         .batched(schema.schema())?;
     // One batch is one row group. polars' own splitting only bounds their size within a factor

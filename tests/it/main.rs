@@ -1,1 +1,14 @@
+//! The programs as their users meet them: run, and looked at by exit code, text and bytes.
+#![allow(clippy::unwrap_used)] // also in the helpers, which are no `#[test]`
 
+#[macro_use]
+mod support;
+
+mod analyze_cli;
+mod architecture;
+mod bad_files;
+mod determinism;
+mod examples;
+mod fixture;
+mod schema_cli;
+mod train_cli;
