@@ -80,11 +80,6 @@ impl StepName {
     /// [`Error::StepNotSaved`], with the nearest ones or with what the run reached.
     pub fn resolve(self, run: &Run) -> Result<u64> {
         let saved = |step: u64| run.checkpoint(step).map(|found| found.step);
-        let absent = |reached: String| Error::StepNotSaved {
-            path: run.dir.clone(),
-            step: self.to_string(),
-            nearest: reached,
-        };
         let first_reaching = |which: fn(&crate::archive::MetricsRow) -> Option<f64>, least: f64| {
             let rows = run.metrics()?;
             let found = rows
@@ -92,16 +87,22 @@ impl StepName {
                 .filter(|row| run.checkpoint(row.step).is_ok())
                 .find(|row| which(row).is_some_and(|accuracy| accuracy >= least));
             let best = rows.iter().filter_map(which).fold(0.0, f64::max);
-            found
-                .map(|row| row.step)
-                .ok_or_else(|| absent(format!("none; its accuracy reached {:.1} %", 100.0 * best)))
+            found.map(|row| row.step).ok_or_else(|| Error::NeverReached {
+                path: run.dir.clone(),
+                what: format!("{self} (accuracy of {:.1} %)", 100.0 * least),
+                best: format!("{:.1} %", 100.0 * best),
+            })
         };
         match self {
             Self::Number(step) => saved(step),
             Self::First | Self::Last => {
                 let mut steps = run.checkpoints.iter().map(|checkpoint| checkpoint.step);
                 let step = if self == Self::First { steps.next() } else { steps.next_back() };
-                step.ok_or_else(|| absent("none".into()))
+                step.ok_or_else(|| Error::StepNotSaved {
+                    path: run.dir.clone(),
+                    step: self.to_string(),
+                    nearest: "none".into(),
+                })
             }
             Self::Memorised => first_reaching(|row| row.train_accuracy, 0.999),
             Self::Generalised => first_reaching(|row| row.test_accuracy, 0.99),

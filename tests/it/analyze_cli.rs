@@ -308,7 +308,10 @@ fn a_damaged_checkpoint_costs_only_its_own_rows() {
             let expected = format!("{}: {message}", failure.path);
             assert!(failure.message.starts_with(&expected), "{}", failure.message);
             let listed = rows::<CheckpointRow>(&out);
-            assert_eq!(listed.iter().find(|row| row.step == 50).unwrap().status, Status::Missing);
+            assert_eq!(
+                listed.iter().find(|row| row.step == 50).unwrap().status,
+                Status::Unreadable
+            );
             assert_eq!(rows_without(&out, 50), rows_without(clean.path(), 50));
         }
         assert_same(&tree(&run), &damaged);
@@ -497,12 +500,15 @@ fn a_line_that_cannot_be_drawn_is_told_with_the_cure() {
     };
     not_saved("20", "last", "20", "10, 50");
     not_saved("first", "1201", "1201", "1200");
-    not_saved("generalised", "last", "generalised", "none; its accuracy reached 30.0 %");
-    for points in ["1", "0"] {
+    line("generalised", "last", "5", &out).exits(2).says(&format!(
+        "error[AR20]: {}: never generalised (accuracy of 99.0 %); it reached 30.0 %",
+        tiny.display()
+    ));
+    for points in ["1", "0", "18446744073709551615"] {
         line("first", "last", points, &out)
             .exits(2)
-            .says(&format!("error[CL03]: points: {points} points make no line"))
-            .says("help: give at least 2; 25 is usual");
+            .says(&format!("error[CL03]: points: {points} is not in 2..=100000"))
+            .says("help: 25 is usual");
     }
     line("memorized", "last", "5", &out)
         .exits(2)
