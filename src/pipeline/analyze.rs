@@ -83,7 +83,13 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     mark_duplicates(&mut rows.checkpoints);
     if kinds.contains(&MeasureKind::Training) {
         for run in &archive.runs {
-            rows.training.extend(training(run)?);
+            match training(run) {
+                Ok(new) => rows.training.extend(new),
+                Err(error) => failures.push(FailureRow {
+                    run: Some(run.name.clone()),
+                    ..checkpoints::run_failure(&error, &archive.path)
+                }),
+            }
         }
     }
     summary.skipped = failures.len();

@@ -129,7 +129,8 @@ fn failure(error: &Error, archive: &Path) -> FailureRow {
     }
 }
 
-fn run_failure(error: &Error, archive: &Path) -> FailureRow {
+/// The same of a file that belongs to a run as a whole.
+pub(super) fn run_failure(error: &Error, archive: &Path) -> FailureRow {
     let path = match error {
         Error::Read { path, .. }
         | Error::ArchiveFile { path, .. }
