@@ -18,7 +18,7 @@ export SOURCE_DATE_EPOCH := 0
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-demo: setup build .venv/installed ## from nothing to figures: train, analyse, draw (about 2 minutes after the build)
+demo: setup build .venv/installed ## from nothing to figures: train, analyse, draw (a minute or two after the build)
 	$(BIN)/groundswell-train --preset demo --out $(DEMO)/runs/demo --resume
 	$(BIN)/groundswell analyze $(DEMO)/runs --out $(DEMO)/tables
 	$(BIN)/groundswell landscape $(DEMO)/runs --out $(DEMO)/tables --from memorised --to last

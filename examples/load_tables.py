@@ -1,8 +1,8 @@
 """Open every table with polars, pandas and DuckDB, each with no option at all.
 
-    python examples/load_tables.py TABLES [ROWS]
+    python examples/load_tables.py [TABLES] [ROWS]
 
-TABLES is the folder written by `groundswell analyze --out TABLES`. A reader that is not installed
+TABLES is the folder written by `groundswell analyze --out TABLES`; without it, that of `make demo`. A reader that is not installed
 is said to be missing and the others go on; exit code 1 if none could read, 2 on wrong usage.
 """
 
@@ -19,10 +19,11 @@ READERS = {
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) not in (1, 2):
+    if len(arguments) > 2:
         print(__doc__.strip(), file=sys.stderr)
         return 2
-    folder, rows = Path(arguments[0]), int(arguments[1]) if len(arguments) == 2 else 3
+    folder = Path(arguments[0] if arguments else "demo/tables")
+    rows = int(arguments[1]) if len(arguments) == 2 else 3
     paths = sorted(folder.glob("*.parquet"))
     if not paths:
         print(f"error: no *.parquet in {folder}; run `groundswell analyze ARCHIVE --out {folder}`",

@@ -92,7 +92,7 @@ pub const CLEAR_FVE: f64 = 0.85;
 /// the terms constant, linear and quadratic in the cosine and sine of frequency `k`. A neuron is
 /// dead if its energy `Σ G²` is at most `p² (1e-6 · max |N|)²`, the maximum over all neurons.
 ///
-/// - `neurons`: `[p², d_mlp]`, activations after the nonlinearity, inputs `a·p + b`.
+/// - `neurons`: `[p², d_mlp]`, finite, activations after the nonlinearity, inputs `a·p + b`.
 ///
 /// # Errors
 /// [`crate::Error::Modulus`] if `p` is even or below 3.
@@ -139,9 +139,8 @@ pub fn neuron_frequencies(
             }
         }
         found.extend(best.into_iter().zip(&energy).map(|(best, energy)| {
-            // A dead neuron's share would be a quotient of roundings. (NaN is not dead: it must not
-            // pass for a result, and its share stays NaN.)
-            (*energy > dead || energy.is_nan()).then_some(best)
+            // A dead neuron's share would be a quotient of roundings.
+            (*energy > dead).then_some(best)
         }));
     }
     Ok(found)

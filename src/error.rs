@@ -42,6 +42,10 @@ pub enum Error {
     #[error("{path}: step {step} is not saved; nearest saved steps: {nearest}")]
     StepNotSaved { path: PathBuf, step: String, nearest: String },
 
+    /// A run that did not get as far as a named step.
+    #[error("{path}: never {what}; it reached {best}")]
+    NeverReached { path: PathBuf, what: String, best: String },
+
     /// An operating-system error while reading.
     #[error("{path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
@@ -89,10 +93,6 @@ pub enum Error {
     /// The linear-algebra library cannot be trusted on this machine.
     #[error("BLAS: {problem}")]
     Blas { problem: String, help: String },
-
-    /// LAPACK gave no result for a finite matrix.
-    #[error("{routine} failed on a {rows}×{cols} matrix: {problem}")]
-    Lapack { routine: &'static str, rows: usize, cols: usize, problem: String },
 
     /// Stopped by a signal; the state on disk is complete and can be resumed.
     #[error("stopped: {done}")]
@@ -225,6 +225,14 @@ impl Error {
         Self::Setting { setting: setting.into(), problem: problem.into(), help: help.into() }
     }
 
+    /// A caught panic, with its message.
+    #[must_use]
+    pub fn from_panic(panic: &(dyn std::any::Any + Send)) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Self::Internal(text.unwrap_or("a panic without a message").to_owned())
+    }
+
     /// For `map_err` on reading operations.
     pub fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Read { path: path.to_owned(), source }
@@ -245,7 +253,7 @@ impl Error {
             | Self::Modulus { .. } => "CL03",
             Self::NotFound { .. } => "AR01",
             Self::NothingUsable { .. } => "AR02",
-            Self::StepNotSaved { .. } => "AR20",
+            Self::StepNotSaved { .. } | Self::NeverReached { .. } => "AR20",
             Self::Read { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => "AR03",
                 std::io::ErrorKind::PermissionDenied => "AR16",
@@ -259,7 +267,6 @@ impl Error {
             Self::Locked { .. } => "CR12",
             Self::NonFiniteLoss { .. } => "NU18",
             Self::Blas { .. } => "NU08",
-            Self::Lapack { .. } => "NU05",
             Self::Interrupted { .. } => "CR03",
             Self::Table { .. } => "PQ01",
             Self::TableFile { .. } => "PQ04",
@@ -277,7 +284,8 @@ impl Error {
             | Self::Modulus { .. }
             | Self::Unfinished { .. }
             | Self::NotARun { .. }
-            | Self::StepNotSaved { .. } => 2,
+            | Self::StepNotSaved { .. }
+            | Self::NeverReached { .. } => 2,
             Self::Read { .. }
             | Self::Checkpoint { .. }
             | Self::MissingTensor { .. }
@@ -292,7 +300,6 @@ impl Error {
             Self::Interrupted { signal, .. } => 128 + u8::try_from(*signal).unwrap_or(2),
             Self::NonFiniteLoss { .. }
             | Self::Blas { .. }
-            | Self::Lapack { .. }
             | Self::Table { .. }
             | Self::Internal(_) => 1,
         }

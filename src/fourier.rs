@@ -1,6 +1,6 @@
 //! Fourier analysis over the cyclic group ℤ_p.
 //!
-//! Conventions, fixed here and relied on by `progress`, `neurons` and table `fourier`:
+//! Conventions, fixed here and relied on by `progress`, `circuits` and table `fourier`:
 //! - The basis is real and orthonormal. Row 0 is constant; rows `2k − 1` and `2k` are the cosine
 //!   and sine of frequency `k`, for `k` in `1..=(p − 1)/2`.
 //! - `p` is odd. An even `p` has an unpaired last row; it is rejected, never padded.

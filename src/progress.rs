@@ -259,7 +259,19 @@ pub fn key_frequencies(norms: &fourier::Norms, threshold: f64) -> KeyFrequencies
     let smallest_key = keys.iter().map(|k| all[k - 1]).fold(f64::INFINITY, f64::min);
     let largest_other = all.iter().copied().filter(|norm| !is_key(*norm)).fold(0.0, f64::max);
     let margin = (!keys.is_empty() && largest_other > 0.0).then(|| smallest_key / largest_other);
-    KeyFrequencies { keys, margin }
+    KeyFrequencies { keys, margin, above_largest_gap: above_largest_gap(&all) }
+}
+
+/// The frequencies whose norms stand above the largest ratio of neighbours in descending order.
+fn above_largest_gap(norms: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (1..=norms.len()).collect();
+    order.sort_by(|a, b| norms[b - 1].total_cmp(&norms[a - 1]));
+    let ratio = |i: usize| norms[order[i] - 1] / norms[order[i + 1] - 1];
+    let gaps = (0..norms.len().saturating_sub(1)).filter(|i| ratio(*i).is_finite());
+    let Some(last) = gaps.max_by(|a, b| ratio(*a).total_cmp(&ratio(*b))) else { return Vec::new() };
+    let mut above = order[..=last].to_vec();
+    above.sort_unstable();
+    above
 }
 
 /// Threshold of [`key_frequencies`].
@@ -272,6 +284,9 @@ pub struct KeyFrequencies {
     pub keys: Vec<usize>,
     /// Smallest norm of a key over the largest of the others; below 1.5 there is no clear gap.
     pub margin: Option<f64>,
+    /// The frequencies above the largest gap (ratio of neighbours among the sorted norms), ascending:
+    /// what the rule would give if it looked for the gap instead.
+    pub above_largest_gap: Vec<usize>,
 }
 
 #[cfg(test)]

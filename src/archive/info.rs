@@ -72,7 +72,13 @@ impl RunInfo {
             let differences = format!("format is {format} there, {FORMAT} here");
             return Err(Error::OtherRun { path: path.to_owned(), differences });
         }
-        serde_json::from_slice(&text).map_err(broken)
+        let info: Self = serde_json::from_slice(&text).map_err(broken)?;
+        info.config.check().map_err(|error| Error::ArchiveFile {
+            path: path.to_owned(),
+            line: 1,
+            problem: error.to_string(),
+        })?;
+        Ok(info)
     }
 
     /// The content of `run.json`, with a line per field.

@@ -90,7 +90,8 @@ impl RunWriter {
         let Some(theirs) = existing(dir)? else { return begin(dir, info) };
         same_run(dir, info, &theirs)?;
         let differences = info.program_differences(&theirs);
-        if !differences.is_empty() {
+        // What is complete is left alone, whatever wrote it.
+        if !differences.is_empty() && !is_complete(&Run::open(dir)?) {
             let differences = differences.join("; ");
             return Err(Error::OtherRun { path: dir.to_owned(), differences });
         }
@@ -100,6 +101,8 @@ impl RunWriter {
         let run = Run::open(dir)?;
         if is_complete(&run) {
             writer.cut_to(Some(info.config.steps))?;
+            // A kill between the last commit and the end of its save leaves them.
+            writer.parked.iter().try_for_each(|path| remove(path))?;
             return Ok(Start::Complete);
         }
         if let Some((after, state)) = writer.find_parked(&run) {

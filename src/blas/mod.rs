@@ -54,7 +54,7 @@ pub fn threads() -> i32 {
     ffi::threads()
 }
 
-/// Set BLAS to one thread, once. Every product goes through here first.
+/// Set BLAS to one thread, once. Every matrix product and every decomposition comes here first.
 pub(crate) fn one_thread() {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(|| ffi::set_threads(1));
@@ -66,6 +66,16 @@ pub(crate) fn one_thread() {
 /// [`Error::Blas`] with the line to type, if the library ignores the request (OpenMP builds can).
 pub fn require_one_thread() -> Result<BlasInfo> {
     match threads() {
+        1 if is_suspect() => Err(Error::Blas {
+            problem: format!(
+                "{} {} is not safe to call from several threads",
+                info().library,
+                info().version
+            ),
+            help: "install another build or version of OpenBLAS: 0.3.28 to 0.3.30 have races, and \
+                   serial builds have no locks"
+                .into(),
+        }),
         1 => Ok(info()),
         threads => Err(Error::Blas {
             problem: format!("{threads} threads per call stay in force ({})", threading()),
@@ -73,6 +83,13 @@ pub fn require_one_thread() -> Result<BlasInfo> {
                 .into(),
         }),
     }
+}
+
+/// Builds whose concurrent calls are known to disturb each other: serial ones without locks, and
+/// versions with races (numpy issue 29391).
+fn is_suspect() -> bool {
+    let racy = ["0.3.28", "0.3.29", "0.3.30"].contains(&info().version.as_str());
+    racy || ffi::parallel() == 0
 }
 
 #[cfg(test)]

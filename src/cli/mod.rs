@@ -68,7 +68,11 @@ struct CompletionsArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
-    let result = match &cli.command {
+    report::run(&cli.common, || execute(&cli.command))
+}
+
+fn execute(command: &Command) -> anyhow::Result<u8> {
+    match command {
         Command::Analyze(args) => analyze::run(args),
         Command::Landscape(args) => landscape::run(args),
         Command::Schema(args) => show_schema(args),
@@ -83,8 +87,7 @@ pub fn main() -> ExitCode {
             let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
             rendered.map_err(anyhow::Error::from).and_then(|()| print(&page))
         }
-    };
-    report::finish(result, &cli.common)
+    }
 }
 
 fn show_schema(args: &SchemaArgs) -> anyhow::Result<u8> {
@@ -132,7 +135,9 @@ fn shared_progress(what: &'static str) -> impl Fn(usize, usize) + Sync {
         let bar = shown.get_or_insert_with(|| Progress::new(what, total));
         bar.update(done, String::new);
         if done == total {
+            // The next run's work is counted anew.
             bar.finish();
+            *shown = None;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Arguments;
 use std::io::{IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -51,12 +52,14 @@ fn colours() -> bool {
     std::io::stderr().is_terminal() && !plain
 }
 
-/// Say how a command ended, and choose the exit code.
-pub fn finish(result: anyhow::Result<u8>, common: &CommonArgs) -> ExitCode {
-    match result {
+/// Run a command, say how it ended, and choose the exit code.
+///
+/// A panic is a mistake of the program: it is told as one, with exit code 1.
+pub fn run(common: &CommonArgs, command: impl FnOnce() -> anyhow::Result<u8>) -> ExitCode {
+    let result = catch_unwind(AssertUnwindSafe(command));
+    match result.unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref()).into())) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Whoever closed the pipe has read enough; that is no failure of ours.
             let known = error.downcast_ref::<Error>();
             match common.log_format {
                 LogFormat::Text => print_text(&error, known),
@@ -136,7 +139,7 @@ impl Progress {
         }
         self.spoken = now;
         let elapsed = (now - self.started).as_secs_f64();
-        let rate = (done - first) as f64 / elapsed.max(1e-9);
+        let rate = done.saturating_sub(first) as f64 / elapsed.max(1e-9);
         let message = format!("{} {} ({rate:.1}/s)", self.what, message());
         match &self.bar {
             Some(bar) => {
@@ -144,10 +147,10 @@ impl Progress {
                 bar.set_message(message);
             }
             None => {
-                let left = (self.total - done) as f64 / rate.max(1e-9);
+                let left = self.total.saturating_sub(done) as f64 / rate.max(1e-9);
                 let left = Duration::from_secs_f64(left.min(1e9));
                 let left = HumanDuration(Duration::from_secs(left.as_secs()));
-                tell(format_args!("{done}/{} {message}, {left:#} left", self.total));
+                tracing::info!("{done}/{} {message}, {left:#} left", self.total);
             }
         }
     }

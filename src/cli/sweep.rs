@@ -68,6 +68,12 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     }
     let seconds = started.elapsed().as_secs_f64();
     print(summary(args, &plans, &ended, seconds).as_bytes())?;
+    for (plan, end) in plans.iter().zip(&ended) {
+        match end {
+            Err(Error::Interrupted { .. }) | Ok(_) => {}
+            Err(error) => tracing::error!("{}: {error}", plan.name),
+        }
+    }
     // A stop that was asked for explains all unfinished runs; otherwise the first failure counts.
     let failed = ended.into_iter().filter_map(Result::err);
     let mut failed: Vec<Error> = failed.collect();
@@ -75,7 +81,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     match failed.into_iter().next() {
         Some(Error::Interrupted { signal, .. }) => Err(Error::Interrupted {
             signal,
-            done: "every run is saved".into(),
+            done: "the runs under way are saved".into(),
             help: "run the same command again to continue".into(),
         }
         .into()),

@@ -130,9 +130,8 @@ fn describe(report: &Report) -> String {
 pub fn main() -> std::process::ExitCode {
     let args = TrainArgs::parse();
     args.common.start_logging();
-    let result = match &args.command {
+    super::report::run(&args.common, || match &args.command {
         Some(Command::Sweep(sweep)) => sweep::run(sweep),
         None => run(&args),
-    };
-    super::report::finish(result, &args.common)
+    })
 }

@@ -124,7 +124,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "demo",
-        about: "a small run that memorises, then generalises, within half a minute",
+        about: "a small run that memorises, then generalises, within a minute",
         toml: include_str!("presets/demo.toml"),
     },
 ];
@@ -252,7 +252,10 @@ impl RunConfig {
     }
 
     /// Every rule that one setting, or two together, must obey.
-    fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Setting`] or [`Error::Modulus`].
+    pub fn check(&self) -> Result<()> {
         let rule = |holds: bool, setting: &str, problem: String, help: &str| {
             if holds { Ok(()) } else { Err(Error::setting(setting, problem, help)) }
         };
@@ -263,7 +266,7 @@ impl RunConfig {
         rule(
             p <= 2_000,
             "modulus",
-            format!("{p} is above 2000; p² inputs of p classes would not fit in memory"),
+            format!("{p} is above 2000; the p² inputs of p classes would take 64 GB and more"),
             "pick a smaller modulus",
         )?;
         rule(

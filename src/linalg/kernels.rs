@@ -1,8 +1,8 @@
 //! The loops between the matrix products, compiled for several instruction sets and chosen at run
 //! time, because a portable build knows only SSE2.
 //!
-//! Same bits on every processor: products and sums are never contracted into fused operations,
-//! and sums run in [`LANES`] fixed partial sums, whatever the width of the machine's vectors.
+//! These loops give the same bits whatever the width of the machine's vectors: products and sums are
+//! never contracted into fused operations, and sums run in [`LANES`] fixed partial sums.
 
 use multiversion::multiversion;
 

@@ -1,5 +1,6 @@
-//! Matrix products, singular values and the vectorised loops around them: the one door to BLAS
-//! and LAPACK. Nothing else in the library calls either.
+//! Matrix products, singular values and the vectorised loops around them: the one door for matrix
+//! products and LAPACK. (Dot products of single vectors go through ndarray, which may use BLAS, too;
+//! they never use threads.)
 
 pub mod kernels;
 pub mod svd;

@@ -6,19 +6,16 @@ use std::sync::atomic::AtomicUsize;
 
 use serde_json::{Value, json};
 
-use super::checkpoints::{self, Item};
+use super::checkpoints::{self, Failed, Item};
 use super::measures::{MeasureKind, Rows};
 use super::output::{self, Output};
 use super::run::RunContext;
 use super::{Observe, Summary, in_parallel};
-use crate::archive::Archive;
+use crate::archive::{Archive, read};
 use crate::blas;
 use crate::error::{Error, Result};
 use crate::progress::KEY_THRESHOLD;
-use crate::tables::{CheckpointRow, FailureRow, Status, TrainingRow};
-
-/// Name of the command in the manifest.
-const COMMAND: &str = "analyze";
+use crate::tables::{CheckpointRow, TrainingRow};
 
 /// What to analyse.
 #[derive(Debug)]
@@ -50,10 +47,10 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     kinds.dedup();
     let mut output = Output::open(request.out, request.archive)?;
     let inputs = fingerprint(&archive);
-    if is_done(&output, &kinds, inputs.as_deref())? {
+    if is_done(&output, &kinds, &inputs)? {
         return Ok(Summary::default());
     }
-    refuse_stale(&output, &kinds, inputs.as_deref())?;
+    refuse_stale(&output, &kinds, &inputs)?;
 
     let (contexts, mut failures) = checkpoints::contexts(&archive);
     let items = checkpoints::items(&archive, &contexts);
@@ -61,6 +58,7 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         Ok(item.measure(&archive, |view| Rows::of(view, &kinds)))
     })?;
 
+    let nothing_usable = measured.iter().all(Result::is_err);
     let mut rows = Rows::default();
     let mut summary = Summary { computed: items.len(), ..Summary::default() };
     for (item, measured) in items.iter().zip(measured) {
@@ -69,13 +67,13 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
             Err(failed) => {
                 summary.internal_errors += usize::from(failed.internal);
                 if kinds.contains(&MeasureKind::Checkpoints) {
-                    rows.checkpoints.push(unread_checkpoint(item, failed.internal));
+                    rows.checkpoints.push(unread_checkpoint(item, &failed));
                 }
                 failures.push(failed.row);
             }
         }
     }
-    if failures.len() >= items.len() && rows.progress.is_empty() && rows.spectra.is_empty() {
+    if nothing_usable && summary.internal_errors == 0 {
         let first = failures.first().map_or("", |row| row.message.as_str());
         let found = format!("none of {} checkpoints can be used; the first: {first}", items.len());
         return Err(Error::NothingUsable { path: request.archive.to_owned(), found });
@@ -84,29 +82,32 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     if kinds.contains(&MeasureKind::Training) {
         for run in &archive.runs {
             match training(run) {
-                Ok(new) => rows.training.extend(new),
-                Err(error) => failures.push(FailureRow {
-                    run: Some(run.name.clone()),
-                    ..checkpoints::run_failure(&error, &archive.path)
-                }),
+                Ok(logged) => rows.training.extend(logged),
+                Err(error) => failures.push(checkpoints::run_file_failure(&error, run, &archive)),
             }
         }
     }
     summary.skipped = failures.len();
-    let wanted = parameters(&kinds, inputs.as_deref(), failures.len());
     summary.warnings = contexts.iter().flatten().filter_map(RunContext::key_warning).collect();
     let contexts: Vec<&RunContext> = contexts.iter().flatten().collect();
-    summary.tables = write(&mut output, rows, failures, &kinds, &archive, &contexts, wanted)?;
+    let metadata = output::metadata(&archive, &contexts)?;
+    let mut provenance = parameters(&inputs);
+    provenance["failures"] = failures.len().into();
+    let provenance = kinds.iter().map(|kind| (kind.name().to_owned(), provenance.clone()));
+    let mut replacement = output.replace();
+    rows.write(&kinds, &mut replacement, &metadata)?;
+    replacement.table(failures, &metadata)?;
+    summary.tables = replacement.commit(provenance.collect())?;
     Ok(summary)
 }
 
-fn unread_checkpoint(item: &Item<'_>, internal: bool) -> CheckpointRow {
+fn unread_checkpoint(item: &Item<'_>, failed: &Failed) -> CheckpointRow {
     CheckpointRow {
         run: item.run.name.clone(),
         step: i64::try_from(item.source.step).unwrap_or(i64::MAX),
         file: item.file.clone(),
         bytes: i64::try_from(item.source.bytes).unwrap_or(i64::MAX),
-        status: if internal { Status::InternalError } else { Status::Missing },
+        status: failed.status,
         ..CheckpointRow::default()
     }
 }
@@ -139,94 +140,60 @@ fn training(run: &crate::archive::Run) -> Result<Vec<TrainingRow>> {
     Ok(rows.collect())
 }
 
-fn write(
-    output: &mut Output,
-    rows: Rows,
-    failures: Vec<FailureRow>,
-    kinds: &[MeasureKind],
-    archive: &Archive,
-    contexts: &[&RunContext],
-    parameters: Value,
-) -> Result<Vec<(&'static str, u64)>> {
-    let metadata = output::metadata(archive, contexts)?;
-    let mut replacement = output.replace();
-    macro_rules! tables {
-        ($($kind:ident: $($field:ident),+;)+) => {
-            $(if kinds.contains(&MeasureKind::$kind) {
-                $(replacement.table(rows.$field, &metadata)?;)+
-            })+
-        };
-    }
-    tables! {
-        Checkpoints: checkpoints;
-        Training: training;
-        Progress: progress;
-        Frequencies: frequencies;
-        Fourier: fourier;
-        Neurons: neurons;
-        Spectra: spectra, singular_values;
-    }
-    replacement.table(failures, &metadata)?;
-    replacement.commit(COMMAND, parameters)
-}
-
-/// What the tables depend on besides the checkpoints.
-fn parameters(kinds: &[MeasureKind], inputs: Option<&str>, failures: usize) -> Value {
+/// What decides the rows of a measure, besides its own code.
+fn parameters(inputs: &str) -> Value {
     json!({
-        "failures": failures,
+        "failures": 0,
         "inputs": inputs,
+        "kernel": blas::info().kernel,
         "key_rule": "w_l",
         "key_threshold": KEY_THRESHOLD,
-        "measures": kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
+        "version": env!("CARGO_PKG_VERSION"),
     })
 }
 
-/// Digest of everything that is read, from the manifests of the runs; `None` if some checkpoint has
-/// no known digest, or a run could not be opened: then nothing is known to be unchanged.
-fn fingerprint(archive: &Archive) -> Option<String> {
-    if !archive.unreadable.is_empty() {
-        return None;
-    }
+/// Digest of everything that is read: settings, logs and checkpoints. The digest of a checkpoint is
+/// that of its manifest, if the file has that length; otherwise that of its bytes.
+fn fingerprint(archive: &Archive) -> String {
     let mut hasher = blake3::Hasher::new();
+    let mut add = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+    };
+    for error in &archive.unreadable {
+        add(error.to_string().as_bytes());
+    }
     for run in &archive.runs {
-        let info = run.info.to_json().ok()?;
-        hasher.update(&(info.len() as u64).to_le_bytes()).update(&info);
-        hasher.update(run.name.as_bytes());
+        add(run.name.as_bytes());
+        for file in ["run.json", "metrics.jsonl"] {
+            add(&std::fs::read(run.dir.join(file)).unwrap_or_default());
+        }
         for checkpoint in &run.checkpoints {
-            // A known digest counts only for a file that is still there at its length.
-            let length = std::fs::metadata(&checkpoint.path).ok()?.len();
-            if length != checkpoint.bytes {
-                return None;
-            }
-            hasher.update(&checkpoint.step.to_le_bytes());
-            hasher.update(checkpoint.blake3.as_ref()?.as_bytes());
+            let length = std::fs::metadata(&checkpoint.path).map_or(0, |file| file.len());
+            let known = checkpoint.blake3.clone().filter(|_| length == checkpoint.bytes);
+            let digest = known.or_else(|| Some(read::digest(&checkpoint.path).ok()?.1));
+            add(&checkpoint.step.to_le_bytes());
+            add(digest.unwrap_or_default().as_bytes());
         }
     }
-    Some(hasher.finalize().to_hex().to_string())
+    hasher.finalize().to_hex().to_string()
 }
 
 /// Whether these measures of these inputs are there already, without a failure: a file that could
 /// not be used may have been restored since, and if not, that must be said again.
-fn is_done(output: &Output, kinds: &[MeasureKind], inputs: Option<&str>) -> Result<bool> {
-    let Some(before) = output.parameters(COMMAND) else { return Ok(false) };
-    let names = before["measures"].as_array().map_or(&[][..], Vec::as_slice);
-    let same = inputs.is_some() && before["inputs"].as_str() == inputs;
-    let covered = kinds.iter().all(|kind| names.iter().any(|name| name == kind.name()));
-    let complete = before["failures"] == 0;
-    Ok(same && covered && complete && output.is_intact()?)
+fn is_done(output: &Output, kinds: &[MeasureKind], inputs: &str) -> Result<bool> {
+    let wanted = parameters(inputs);
+    let same = |kind: &MeasureKind| output.parameters(kind.name()) == Some(&wanted);
+    let tables: Vec<&str> = kinds.iter().flat_map(|kind| kind.tables()).copied().collect();
+    Ok(kinds.iter().all(same) && output.is_intact(&tables)?)
 }
 
 /// Tables of other checkpoints must not stay beside new ones.
-fn refuse_stale(output: &Output, kinds: &[MeasureKind], inputs: Option<&str>) -> Result<()> {
-    let Some(before) = output.parameters(COMMAND) else { return Ok(()) };
-    if inputs.is_some() && before["inputs"].as_str() == inputs {
-        return Ok(());
-    }
-    let stale: Vec<&str> = MeasureKind::ALL
-        .iter()
-        .filter(|kind| !kinds.contains(kind) && output.has(kind.name()))
-        .map(|kind| kind.name())
-        .collect();
+fn refuse_stale(output: &Output, kinds: &[MeasureKind], inputs: &str) -> Result<()> {
+    let stale = |kind: &&MeasureKind| {
+        let before = output.parameters(kind.name());
+        !kinds.contains(kind) && before.is_some_and(|before| before["inputs"] != inputs)
+    };
+    let stale: Vec<&str> = MeasureKind::ALL.iter().filter(stale).map(|kind| kind.name()).collect();
     if stale.is_empty() {
         return Ok(());
     }

@@ -8,9 +8,10 @@ use super::in_parallel;
 use super::measures::Measure;
 use super::run::RunContext;
 use super::view::View;
-use crate::archive::{Archive, CheckpointRef};
+use crate::archive::{Archive, CheckpointRef, Run};
+use crate::blas;
 use crate::error::{Error, Result};
-use crate::tables::FailureRow;
+use crate::tables::{FailureRow, Status};
 
 /// One checkpoint to measure.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Failed {
     pub row: FailureRow,
     /// By a mistake of the program, not of the file
     pub internal: bool,
+    /// For its row in table `checkpoints`
+    pub status: Status,
 }
 
 /// Apply one measure to every checkpoint of an archive, on `threads` threads.
@@ -41,6 +44,7 @@ pub fn measure_archive<M: Measure>(
     measure: &M,
     threads: usize,
 ) -> Result<(Vec<M::Row>, Vec<FailureRow>)> {
+    blas::require_one_thread()?;
     let archive = Archive::open(path)?;
     let (contexts, mut failures) = contexts(&archive);
     let items = items(&archive, &contexts);
@@ -66,15 +70,24 @@ pub(super) fn contexts(archive: &Archive) -> (Vec<Option<RunContext>>, Vec<Failu
     let contexts = archive.runs.iter().map(|run| {
         RunContext::new(run)
             .map_err(|error| {
-                failures.push(FailureRow {
-                    path: relative(&run.dir.join("run.json"), &archive.path),
-                    run: Some(run.name.clone()),
-                    ..failure(&error, &archive.path)
-                });
+                failures.push(run_file_failure(&error, run, archive));
             })
             .ok()
     });
     (contexts.collect(), failures)
+}
+
+/// A run whose settings or log cannot be used.
+pub(super) fn run_file_failure(error: &Error, run: &Run, archive: &Archive) -> FailureRow {
+    let file = match error {
+        Error::ArchiveFile { path, .. } | Error::Read { path, .. } => path.clone(),
+        _ => run.dir.join("run.json"),
+    };
+    FailureRow {
+        path: relative(&file, &archive.path),
+        run: Some(run.name.clone()),
+        ..failure(error, &archive.path)
+    }
 }
 
 /// Every checkpoint of the runs that have a context.
@@ -101,13 +114,16 @@ impl Item<'_> {
         measure: impl FnOnce(&View<'_>) -> Result<R>,
     ) -> Result<R, Failed> {
         let work = || measure(&View::load(self.run, self.source, &self.file)?);
-        let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(Error::Internal(text.unwrap_or_default().to_owned()))
-        });
+        let result = catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())));
         result.map_err(|error| Failed {
             internal: matches!(error, Error::Internal(_)),
+            status: match error {
+                Error::MissingTensor { .. } => Status::Missing,
+                Error::Shape { .. } => Status::ShapeChanged,
+                Error::Internal(_) => Status::InternalError,
+                _ => Status::Unreadable,
+            },
             row: FailureRow {
                 path: self.file.clone(),
                 run: Some(self.run.name.clone()),
@@ -129,8 +145,7 @@ fn failure(error: &Error, archive: &Path) -> FailureRow {
     }
 }
 
-/// The same of a file that belongs to a run as a whole.
-pub(super) fn run_failure(error: &Error, archive: &Path) -> FailureRow {
+fn run_failure(error: &Error, archive: &Path) -> FailureRow {
     let path = match error {
         Error::Read { path, .. }
         | Error::ArchiveFile { path, .. }

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::AtomicUsize;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::measures::losses::{PointLosses, circuit_status, point_losses};
 use super::output::{self, Output};
 use super::run::RunContext;
 use super::{Observe, Summary, in_parallel};
-use crate::archive::{Archive, Run};
+use crate::archive::{Archive, CheckpointRef, Run};
 use crate::blas;
 use crate::error::{Error, Result};
 use crate::landscape::{alphas, barriers, interpolate};
@@ -19,8 +19,11 @@ use crate::params::Params;
 use crate::tables::{BarrierRow, InterpolationRow, Status};
 use crate::weights;
 
-/// Name of the command in the manifest.
-const COMMAND: &str = "landscape.line";
+/// Name under which the manifest keeps what the lines were computed from.
+const MEASURE: &str = "interpolation";
+
+/// More points than anybody can look at are a slip of the keyboard.
+const MOST_POINTS: usize = 100_000;
 
 /// A step, by number or by what happened there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,95 +126,176 @@ pub struct Request<'a> {
 
 /// Evaluate the line in every run of the archive; add it to `interpolation` and `barriers`.
 ///
+/// A run without one of the two steps is skipped, unless there is no other.
+///
 /// # Errors
-/// [`Error::Setting`] for fewer than two points; [`Error::StepNotSaved`]; what is wrong with one of
-/// the two checkpoints; otherwise as [`super::analyze::analyze`].
+/// [`Error::Setting`] for a number of points that makes no line; [`Error::StepNotSaved`], before
+/// anything is created; what is wrong with one of the two checkpoints; otherwise as
+/// [`super::analyze::analyze`].
 pub fn line(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     blas::require_one_thread()?;
-    if request.points < 2 {
-        let problem = format!("{} points make no line", request.points);
-        return Err(Error::setting("points", problem, "give at least 2; 25 is usual"));
+    if !(2..=MOST_POINTS).contains(&request.points) {
+        let problem = format!("{} is not in 2..={MOST_POINTS}", request.points);
+        return Err(Error::setting("points", problem, "25 is usual"));
     }
     let archive = Archive::open(request.archive)?;
-    let ends = |run: &Run| Ok((request.from.resolve(run)?, request.to.resolve(run)?));
-    // A step that is not saved is told before anything is created.
-    let ends = archive.runs.iter().map(ends).collect::<Result<Vec<_>>>()?;
+    let mut summary = Summary::default();
+    let mut lines = Vec::new();
+    let mut errors = Vec::new();
+    for run in &archive.runs {
+        match Line::new(request, run) {
+            Ok(line) => lines.push(line),
+            Err(error) => errors.push(error),
+        }
+    }
+    if lines.is_empty() {
+        let none = || Error::Internal("an archive without runs was opened".into());
+        return Err(errors.into_iter().next().unwrap_or_else(none));
+    }
+    summary.skipped = errors.len() + archive.unreadable.len();
+    summary.warnings.extend(errors.iter().chain(&archive.unreadable).map(Error::to_string));
+
     let mut output = Output::open(request.out, request.archive)?;
     let mut points = output.rows::<InterpolationRow>()?;
     let mut heights = output.rows::<BarrierRow>()?;
-    let mut summary = Summary::default();
-    let (mut inputs, mut contexts) = (Vec::new(), Vec::new());
-    for (run, (from, to)) in archive.runs.iter().zip(ends) {
-        let context = RunContext::new(run)?;
-        let (new, barrier) = run_line(request, &context, run, from, to, observe)?;
+    let before = output.parameters(MEASURE).and_then(Value::as_object).cloned();
+    let mut provenance = before.unwrap_or_default();
+    // Lines of checkpoints that are no longer those of the archive, and those computed anew now.
+    let mut forget = |line: &str| {
+        let is_it = |run: &str, from: i64, to: i64| key(run, from, to) == line;
+        points.retain(|row| !is_it(&row.run, row.from_step, row.to_step));
+        heights.retain(|row| !is_it(&row.run, row.from_step, row.to_step));
+    };
+    for (line, ends) in provenance.clone() {
+        let run = archive.runs.iter().find(|run| line.starts_with(&format!("{} ", run.name)));
+        if run.is_some_and(|run| !is_current(&ends, run)) {
+            summary.warnings.push(format!("{line}: dropped, its checkpoints were replaced"));
+            forget(&line);
+            provenance.remove(&line);
+        }
+    }
+    for line in &lines {
+        forget(&line.key());
+        provenance.insert(line.key(), line.provenance());
+    }
+    for line in &lines {
+        let (new, barrier) = line.evaluate(request, observe)?;
         summary.computed += new.len();
-        summary.warnings.extend(context.key_warning());
-        // A line computed anew replaces the old one.
-        let line = (&barrier.run, barrier.from_step, barrier.to_step);
-        points.retain(|row| (&row.run, row.from_step, row.to_step) != line);
-        heights.retain(|row| (&row.run, row.from_step, row.to_step) != line);
+        summary.warnings.extend(line.context.key_warning());
         points.extend(new);
         heights.push(barrier);
-        inputs.push(run.name.clone());
-        contexts.push(context);
     }
-    let metadata = output::metadata(&archive, &contexts.iter().collect::<Vec<_>>())?;
+    let contexts: Vec<&RunContext> = lines.iter().map(|line| &line.context).collect();
+    let metadata = output::metadata(&archive, &contexts)?;
     let mut replacement = output.replace();
     replacement.table(points, &metadata)?;
     replacement.table(heights, &metadata)?;
-    summary.tables = replacement.commit(COMMAND, json!({ "runs": inputs }))?;
+    let provenance = [(MEASURE.to_owned(), Value::Object(provenance))];
+    summary.tables = replacement.commit(provenance.into())?;
     Ok(summary)
 }
 
-fn run_line(
-    request: &Request<'_>,
-    context: &RunContext,
-    run: &Run,
-    from: u64,
-    to: u64,
-    observe: Observe<'_>,
-) -> Result<(Vec<InterpolationRow>, BarrierRow)> {
-    let load = |step: u64| -> Result<Params<f64>> {
-        let checkpoint = run.checkpoint(step)?.load(None)?;
-        weights::from_checkpoint(&checkpoint, context.net.layout(), "")
+/// A line to evaluate, with its two ends in memory.
+struct Line<'a> {
+    run: &'a Run,
+    context: RunContext,
+    from: &'a CheckpointRef,
+    to: &'a CheckpointRef,
+    start: Params<f64>,
+    end: Params<f64>,
+}
+
+/// The name of a line in the manifest.
+fn key(run: &str, from: i64, to: i64) -> String {
+    format!("{run} {from} {to}")
+}
+
+/// Whether the checkpoints that a line was computed from are still those of the run.
+fn is_current(ends: &Value, run: &Run) -> bool {
+    let known = |name: &str| {
+        let step = ends[name]["step"].as_u64()?;
+        let now = run.checkpoint(step).ok()?.blake3.as_deref();
+        Some(ends[name]["blake3"].as_str() == now)
     };
-    let (start, end) = (load(from)?, load(to)?);
-    let alphas = alphas(request.points);
-    let losses = in_parallel(&alphas, request.threads, request.stop, observe, |alpha| {
-        let theta = interpolate(&start.values, &end.values, *alpha);
-        point_losses(context, &Params::from_values(context.net.layout(), theta))
-    })?;
-    let step = |step: u64| i64::try_from(step).unwrap_or(i64::MAX);
-    let (from_step, to_step) = (step(from), step(to));
-    let rows = alphas.iter().zip(&losses).map(|(alpha, point)| {
-        let PointLosses { plain, excluded_loss_train, restricted_loss_all } = point.clone();
-        InterpolationRow {
+    let last = run.checkpoints.last().map(|last| last.step) == ends["final"]["step"].as_u64();
+    last && ["from", "to", "final"].iter().all(|name| known(name) == Some(true))
+}
+
+impl<'a> Line<'a> {
+    fn new(request: &Request<'_>, run: &'a Run) -> Result<Self> {
+        let from = run.checkpoint(request.from.resolve(run)?)?;
+        let to = run.checkpoint(request.to.resolve(run)?)?;
+        let context = RunContext::new(run)?;
+        let load = |checkpoint: &CheckpointRef| -> Result<Params<f64>> {
+            weights::from_checkpoint(&checkpoint.load(None)?, context.net.layout(), "")
+        };
+        let (start, end) = (load(from)?, load(to)?);
+        Ok(Self { run, context, from, to, start, end })
+    }
+
+    fn steps(&self) -> (i64, i64) {
+        let step = |checkpoint: &CheckpointRef| i64::try_from(checkpoint.step).unwrap_or(i64::MAX);
+        (step(self.from), step(self.to))
+    }
+
+    fn key(&self) -> String {
+        let (from, to) = self.steps();
+        key(&self.context.name, from, to)
+    }
+
+    /// The checkpoints that decide the line's rows: its ends, and the one that fixes the keys.
+    fn provenance(&self) -> Value {
+        let describe = |checkpoint: &CheckpointRef| json!({ "step": checkpoint.step, "blake3": checkpoint.blake3 });
+        json!({
+            "final": self.run.checkpoints.last().map(describe),
+            "from": describe(self.from),
+            "kernel": blas::info().kernel,
+            "to": describe(self.to),
+        })
+    }
+
+    fn evaluate(
+        &self,
+        request: &Request<'_>,
+        observe: Observe<'_>,
+    ) -> Result<(Vec<InterpolationRow>, BarrierRow)> {
+        let context = &self.context;
+        let alphas = alphas(request.points);
+        let losses = in_parallel(&alphas, request.threads, request.stop, observe, |alpha| {
+            let theta = interpolate(&self.start.values, &self.end.values, *alpha);
+            point_losses(context, &Params::from_values(context.net.layout(), theta))
+        })?;
+        let (from_step, to_step) = self.steps();
+        let rows = alphas.iter().zip(&losses).map(|(alpha, point)| {
+            let PointLosses { plain, excluded_loss_train, restricted_loss_all } = point.clone();
+            InterpolationRow {
+                run: context.name.clone(),
+                from_step,
+                to_step,
+                alpha: *alpha,
+                train_loss: plain.train_loss,
+                test_loss: plain.test_loss,
+                train_accuracy: plain.train_accuracy,
+                test_accuracy: plain.test_accuracy,
+                excluded_loss_train,
+                restricted_loss_all,
+                status: match plain.train_loss {
+                    Some(_) => circuit_status(context),
+                    None => Status::NonFinite,
+                },
+            }
+        });
+        let train: Option<Vec<f64>> = losses.iter().map(|point| point.plain.train_loss).collect();
+        let found = train.and_then(|train| barriers(&alphas, &train));
+        let barrier = BarrierRow {
             run: context.name.clone(),
             from_step,
             to_step,
-            alpha: *alpha,
-            train_loss: plain.train_loss,
-            test_loss: plain.test_loss,
-            train_accuracy: plain.train_accuracy,
-            test_accuracy: plain.test_accuracy,
-            excluded_loss_train,
-            restricted_loss_all,
-            status: match plain.train_loss {
-                Some(_) => circuit_status(context),
-                None => Status::NonFinite,
-            },
-        }
-    });
-    let train: Option<Vec<f64>> = losses.iter().map(|point| point.plain.train_loss).collect();
-    let found = train.and_then(|train| barriers(&alphas, &train));
-    let barrier = BarrierRow {
-        run: context.name.clone(),
-        from_step,
-        to_step,
-        barrier_mean: found.map(|found| found.mean),
-        barrier_linear: found.map(|found| found.linear),
-        mli_delta: found.map(|found| found.mli_delta),
-        status: if found.is_some() { Status::Ok } else { Status::NonFinite },
-    };
-    Ok((rows.collect(), barrier))
+            barrier_mean: found.map(|found| found.mean),
+            barrier_linear: found.map(|found| found.linear),
+            mli_delta: found.map(|found| found.mli_delta),
+            status: if found.is_some() { Status::Ok } else { Status::NonFinite },
+        };
+        Ok((rows.collect(), barrier))
+    }
 }

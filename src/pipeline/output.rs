@@ -53,10 +53,10 @@ impl Output {
         &self.dir
     }
 
-    /// What the tables of a command were computed from, when they were last written.
+    /// What a measure's tables were computed from, when they were last written.
     #[must_use]
-    pub fn parameters(&self, command: &str) -> Option<&Value> {
-        self.manifest.parameters.get(command)
+    pub fn parameters(&self, measure: &str) -> Option<&Value> {
+        self.manifest.parameters.get(measure)
     }
 
     /// Whether this table is listed.
@@ -65,12 +65,14 @@ impl Output {
         self.manifest.tables.contains_key(table)
     }
 
-    /// Whether every listed table is there with the bytes that were written.
+    /// Whether these tables are listed, and there with the bytes that were written.
     ///
     /// # Errors
     /// [`Error::Read`] if the folder cannot be listed.
-    pub fn is_intact(&self) -> Result<bool> {
-        Ok(self.manifest.verify(&self.dir)?.is_empty())
+    pub fn is_intact(&self, tables: &[&str]) -> Result<bool> {
+        let wrong = self.manifest.verify(&self.dir)?;
+        let damaged = |table: &str| wrong.iter().any(|w| w.file == format!("{table}.parquet"));
+        Ok(tables.iter().all(|table| self.has(table) && !damaged(table)))
     }
 
     /// Rows of a table written before; none if there is no such table.
@@ -82,8 +84,12 @@ impl Output {
             return Ok(Vec::new());
         }
         let path = self.path::<R>();
-        let bytes = std::fs::read(&path).map_err(Error::read(&path))?;
-        tables::decode(&path, &bytes)
+        match std::fs::read(&path) {
+            Ok(bytes) => tables::decode(&path, &bytes),
+            // Deleted by hand, say because it was damaged: it is written anew.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::read(&path)(error)),
+        }
     }
 
     fn path<R: Row>(&self) -> PathBuf {
@@ -133,8 +139,11 @@ impl Replacement<'_> {
     ///
     /// # Errors
     /// [`Error::Write`]; the old tables are then intact, or no manifest claims the new ones.
-    pub fn commit(mut self, command: &str, parameters: Value) -> Result<Vec<(&'static str, u64)>> {
-        self.manifest.parameters.insert(command.to_owned(), parameters);
+    pub fn commit(
+        mut self,
+        parameters: BTreeMap<String, Value>,
+    ) -> Result<Vec<(&'static str, u64)>> {
+        self.manifest.parameters.extend(parameters);
         self.manifest.version = env!("CARGO_PKG_VERSION").to_owned();
         let path = self.output.dir.join(manifest::FILE);
         self.batch.stage(&path, &self.manifest.to_json()?)?;

@@ -86,9 +86,10 @@ impl RunContext {
         match keys.margin {
             Some(margin) if margin < 1.5 => Some(format!(
                 "{}: the key frequencies {} do not stand out (smallest norm {margin:.2} times the \
-                 largest other); has the run generalised?",
+                 largest other; above the largest gap: {}); has the run generalised?",
                 self.name,
                 list(&keys.keys),
+                list(&keys.above_largest_gap),
             )),
             _ => None,
         }

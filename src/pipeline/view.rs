@@ -14,7 +14,14 @@ use crate::model::folded::Folded;
 use crate::params::Params;
 use crate::progress::LogitTable;
 use crate::spectra::Path;
+use crate::tables::Status;
 use crate::weights;
+
+/// Products of two such weights can still be squared and summed.
+const LARGEST_WEIGHT: f64 = 1e75;
+
+/// Such activations can be squared and summed. (NaN is not below it.)
+const LARGEST_ACTIVATION: f64 = 1e150;
 
 /// A loaded checkpoint of a run.
 pub struct View<'a> {
@@ -31,7 +38,7 @@ pub struct View<'a> {
 }
 
 /// Singular values of one matrix of a checkpoint.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MatrixValues {
     pub tensor: String,
     /// What it was stored in
@@ -87,23 +94,29 @@ impl<'a> View<'a> {
         i64::try_from(self.source.step).unwrap_or(i64::MAX)
     }
 
-    /// The weights; `None` if one of them is not finite.
+    /// The weights; `None` if one of them is not finite, or so large that products of weights
+    /// leave the range of f64.
     pub fn params(&self) -> Option<&Params<f64>> {
         let read = || {
             let params: Params<f64> =
                 weights::from_checkpoint(&self.checkpoint, self.run.net.layout(), "").ok()?;
-            params.values.iter().all(|value| value.is_finite()).then_some(params)
+            params.values.iter().all(|value| value.abs() < LARGEST_WEIGHT).then_some(params)
         };
         self.params.get_or_init(read).as_ref()
     }
 
-    /// The network on all inputs; `None` if weights or logits are not finite.
+    /// The network on all inputs; `None` without [`View::params`], or if the squares of its
+    /// activations leave the range of f64.
     pub fn grid(&self) -> Option<&Grid> {
-        let evaluate = || {
-            let grid = Grid::new(self.run, self.params()?);
-            grid.logits.iter().all(|logit| logit.is_finite()).then_some(grid)
-        };
+        let evaluate = || Grid::new(self.run, self.params()?).in_range();
         self.grid.get_or_init(evaluate).as_ref()
+    }
+
+    /// Why there are no [`View::params`] or no [`View::grid`].
+    #[must_use]
+    pub fn unusable(&self) -> Status {
+        let mut values = self.checkpoint.tensors.iter().flat_map(|tensor| &tensor.values);
+        if values.all(|value| value.is_finite()) { Status::Overflow } else { Status::NonFinite }
     }
 
     /// The circuit's table of the logits; `None` without a circuit or a grid.
@@ -136,40 +149,47 @@ impl<'a> View<'a> {
     }
 
     /// Singular values of every matrix, slice by slice for tensors with more than two axes.
-    ///
-    /// # Errors
-    /// [`crate::Error::Lapack`].
-    pub fn singular_values(&self) -> Result<&[MatrixValues]> {
-        if self.singular_values.get().is_none() {
+    pub fn singular_values(&self) -> &[MatrixValues] {
+        self.singular_values.get_or_init(|| {
             let mut found = Vec::new();
             for tensor in &self.checkpoint.tensors {
-                matrices(tensor, &mut found)?;
+                matrices(tensor, &mut found);
             }
-            let _ = self.singular_values.set(found);
-        }
-        Ok(self.singular_values.get().map_or(&[], Vec::as_slice))
+            found
+        })
     }
 }
 
-fn matrices(tensor: &Tensor, found: &mut Vec<MatrixValues>) -> Result<()> {
-    let [leading @ .., rows, cols] = tensor.shape.as_slice() else { return Ok(()) };
+fn matrices(tensor: &Tensor, found: &mut Vec<MatrixValues>) {
+    let [leading @ .., rows, cols] = tensor.shape.as_slice() else { return };
     let (rows, cols) = (*rows, *cols);
     let batch: usize = leading.iter().product();
+    let (name, dtype, sigma) = (tensor.name.clone(), tensor.dtype, Err(NoSpectrum::Empty));
+    let mut empty = MatrixValues { tensor: name, dtype, batch_index: 0, rows, cols, sigma };
+    if tensor.values.is_empty() {
+        // One row says so, however many matrices without entries the shape promises.
+        found.push(empty);
+        return;
+    }
     let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
     for (batch_index, matrix) in values.axis_iter(Axis(0)).enumerate() {
-        let (tensor, dtype) = (tensor.name.clone(), tensor.dtype);
-        let sigma = Err(NoSpectrum::Empty);
-        let mut values = MatrixValues { tensor, dtype, batch_index, rows, cols, sigma };
-        values.sigma = match values.path() {
-            Path::Svd => svd::singular_values(matrix)?,
-            Path::Gram => svd::gram_singular_values(matrix)?,
+        let sigma = match empty.path() {
+            Path::Svd => svd::singular_values(matrix),
+            Path::Gram => svd::gram_singular_values(matrix),
         };
-        found.push(values);
+        empty.batch_index = batch_index;
+        found.push(MatrixValues { sigma, ..empty.clone() });
     }
-    Ok(())
 }
 
 impl Grid {
+    /// This grid, if the sums of squares of its values are finite.
+    #[must_use]
+    pub fn in_range(self) -> Option<Self> {
+        let mut values = self.logits.iter().chain(&self.neurons);
+        values.all(|value| value.abs() < LARGEST_ACTIVATION).then_some(self)
+    }
+
     /// Evaluate the network on all p² inputs, in blocks.
     #[must_use]
     pub fn new(run: &RunContext, params: &Params<f64>) -> Self {

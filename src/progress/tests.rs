@@ -76,10 +76,11 @@ fn keys_are_those_above_a_quarter_of_the_largest() {
     }
     let found = key_frequencies(&fourier::Norms { rows }, KEY_THRESHOLD);
     assert_eq!(found.keys, [14, 35, 56], "the last frequency counts, too");
+    assert_eq!(found.above_largest_gap, [14, 35, 56]);
     assert!((found.margin.unwrap() - 1.5 / 0.1f64.hypot(0.1)).abs() < 1e-12);
     let zero = fourier::Norms { rows: Array1::zeros(7) };
     let none = key_frequencies(&zero, KEY_THRESHOLD);
-    assert_eq!(none, KeyFrequencies { keys: vec![], margin: None });
+    assert_eq!(none, KeyFrequencies { keys: vec![], margin: None, above_largest_gap: vec![] });
 }
 
 #[test]

@@ -125,7 +125,7 @@ mod tests {
         let noise =
             ndarray::Array2::from_shape_simple_fn((m, n), || StandardNormal.sample(&mut rng));
         let find = |w: &ndarray::Array2<f64>| {
-            let sigma = crate::linalg::svd::singular_values(w.view()).unwrap().unwrap();
+            let sigma = crate::linalg::svd::singular_values(w.view()).unwrap();
             let lambda: Vec<f64> = sigma.iter().rev().map(|s| s * s).collect();
             (marchenko_pastur(&lambda, m, n, 0.0).unwrap(), lambda[m - 1])
         };

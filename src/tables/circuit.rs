@@ -113,18 +113,19 @@ table! {
     step: i64 ["steps"],
     /// What is transformed: `W_E` (over tokens), `W_U` (over classes), `W_L` = W_Uᵀ W_out (over
     /// classes), `W_neur.h` = W_in W_O^h W_V^h W_E and `attn.h` = the scores of `=` (both of
-    /// head h, over tokens).
+    /// head h, over tokens). Norms are in units of a weight for the first two, of a product of two
+    /// weights for `W_L`, of four for the others.
     object: String,
     /// Frequency k, 0 to (p−1)/2; 0 is the constant.
     frequency: i64 ["cycles/p"],
     /// L2 norm, over the other axis, of the coefficients of √(2/p) cos w_k x, or of 1/√p if
     /// k = 0; null if it is not finite.
-    cos_norm: Option<f64> ["weight"],
+    cos_norm: Option<f64>,
     /// L2 norm, over the other axis, of the coefficients of √(2/p) sin w_k x; null if k = 0, or
     /// if it is not finite.
-    sin_norm: Option<f64> ["weight"],
+    sin_norm: Option<f64>,
     /// √(cos_norm² + sin_norm²), for k = 0 cos_norm; null if it is not finite.
-    norm: Option<f64> ["weight"],
+    norm: Option<f64>,
 }
 
 table! {

@@ -33,10 +33,12 @@ statuses! {
     NonFinite = "non_finite",
     /// The tensor is stored in a type that is not read, such as C64, F8, F6 or F4.
     UnsupportedDtype = "unsupported_dtype",
-    /// The tensor has another shape than in the checkpoint it is compared with.
+    /// The tensor has another shape than the settings of the run imply.
     ShapeChanged = "shape_changed",
-    /// A tensor that the measure needs is not in the checkpoint.
+    /// A tensor that the measure needs, or the final checkpoint that fixes the key frequencies, is missing.
     Missing = "missing",
+    /// The file cannot be read, breaks the format, or is not the one that was saved: see `failures`.
+    Unreadable = "unreadable",
     /// The matrix is beyond the limits of LAPACK or of the memory allowed.
     TooLarge = "too_large",
     /// A finite input gave a result beyond the range of f64.

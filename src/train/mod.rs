@@ -244,6 +244,7 @@ fn initial_weights(config: &RunConfig, net: &Transformer) -> Result<Params<f32>>
         Init::Paper => Ok(init::random(net, Scheme::Paper, config.seed)),
         Init::TransformerLens => Ok(init::random(net, Scheme::TransformerLens, config.seed)),
         Init::File(path) => {
+            must_exist(path, "init file")?;
             let contents = read::load(path, None, false)?;
             let file = Checkpoint {
                 step: 0,
@@ -258,15 +259,22 @@ fn initial_weights(config: &RunConfig, net: &Transformer) -> Result<Params<f32>>
     }
 }
 
+fn must_exist(path: &Path, kind: &'static str) -> Result<()> {
+    if path.exists() { Ok(()) } else { Err(Error::NotFound { path: path.to_owned(), kind }) }
+}
+
 /// The pairs that a `file:PATH` split lists.
 fn listed_pairs(config: &RunConfig) -> Result<Option<Vec<usize>>> {
     let Split::File(path) = &config.split else { return Ok(None) };
+    must_exist(path, "split file")?;
     let text = fs::read_to_string(path).map_err(Error::read(path))?;
     let parse = |(line, text): (usize, &str)| {
-        text.trim().parse().map_err(|_| Error::ArchiveFile {
+        text.trim().parse().map_err(|_| Error::ConfigFile {
             path: path.clone(),
             line: line + 1,
+            column: 1,
             problem: format!("`{}` is not a pair a·p + b", text.trim().escape_debug()),
+            help: "list training pairs as a·p + b, one per line".into(),
         })
     };
     let lines = text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty());

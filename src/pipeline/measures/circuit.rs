@@ -31,7 +31,7 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
     let run = view.run;
     let row = ProgressRow { run: run.name.clone(), step: view.step(), ..Default::default() };
     let (Some(params), Some(grid)) = (view.params(), view.grid()) else {
-        return Ok(ProgressRow { status: Status::NonFinite, ..row });
+        return Ok(ProgressRow { status: view.unusable(), ..row });
     };
     let Losses { train_loss, test_loss, train_accuracy, test_accuracy } =
         Losses::new(run, grid.logits.view());
@@ -100,8 +100,7 @@ impl Measure for Frequencies {
                 ..Default::default()
             };
             let (Some(sums), Some(grid), Some(table)) = (&run.sums, view.grid(), table) else {
-                let status =
-                    if run.sums.is_none() { Status::NotPeriodic } else { Status::NonFinite };
+                let status = if run.sums.is_none() { Status::NotPeriodic } else { view.unusable() };
                 return FrequencyRow { status, ..row };
             };
             let coefficient = table.coefficient(k);
@@ -173,7 +172,7 @@ impl Measure for Neurons {
                 frequency: known.map(|n| n.frequency as i64),
                 fve: known.map(|n| n.fve),
                 status: match found {
-                    None => Status::NonFinite,
+                    None => view.unusable(),
                     Some(None) => Status::Dead,
                     Some(Some(_)) => Status::Ok,
                 },

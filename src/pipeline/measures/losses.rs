@@ -55,11 +55,10 @@ pub struct PointLosses {
 /// # Errors
 /// [`crate::Error::Modulus`] for a network whose modulus has no Fourier basis.
 pub fn point_losses(run: &RunContext, params: &Params<f64>) -> Result<PointLosses> {
-    let grid = Grid::new(run, params);
-    let logits = &grid.logits;
-    if !logits.iter().all(|logit| logit.is_finite()) {
+    let Some(grid) = Grid::new(run, params).in_range() else {
         return Ok(PointLosses::default());
-    }
+    };
+    let logits = &grid.logits;
     let plain = Losses::new(run, logits.view());
     let Some((sums, keys)) = run.circuit() else {
         return Ok(PointLosses { plain, ..Default::default() });

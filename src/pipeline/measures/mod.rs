@@ -12,6 +12,9 @@ pub use checkpoints::Checkpoints;
 pub use circuit::{FourierNorms, Frequencies, Neurons, Progress};
 pub use spectra::{SingularValues, Spectra};
 
+use std::collections::BTreeMap;
+
+use super::output::Replacement;
 use super::view::View;
 use crate::config::names::named_enum;
 use crate::error::Result;
@@ -32,66 +35,76 @@ pub trait Measure: Sync {
     fn rows(&self, view: &View<'_>) -> Result<Vec<Self::Row>>;
 }
 
-named_enum! {
-    /// What `analyze` can measure; each name is that of its table.
-    MeasureKind, "measure":
-    Checkpoints = "checkpoints",
-    /// From the run's log, not from its checkpoints
-    Training = "training",
-    Progress = "progress",
-    Frequencies = "frequencies",
-    Fourier = "fourier",
-    Neurons = "neurons",
-    /// Brings `singular_values`
-    Spectra = "spectra",
-}
+/// The one list of measures: what `analyze --measures` can name, the field of [`Rows`] that its rows
+/// go to, and the measures that fill them.
+macro_rules! measures {
+    ($( $(#[$about:meta])* $kind:ident = $name:literal: $( $field:ident: $row:ty $(= $measure:expr)? ),+; )+) => {
+        named_enum! {
+            /// What `analyze` can measure; each name is that of its table.
+            MeasureKind, "measure":
+            $( $(#[$about])* $kind = $name ),+
+        }
 
-/// Rows of all tables, of one checkpoint or of many.
-#[derive(Debug, Default)]
-pub struct Rows {
-    pub checkpoints: Vec<CheckpointRow>,
-    pub training: Vec<TrainingRow>,
-    pub progress: Vec<ProgressRow>,
-    pub frequencies: Vec<FrequencyRow>,
-    pub fourier: Vec<FourierRow>,
-    pub neurons: Vec<NeuronRow>,
-    pub spectra: Vec<SpectrumRow>,
-    pub singular_values: Vec<SingularValueRow>,
-}
-
-impl Rows {
-    /// The rows of these measures for one checkpoint.
-    ///
-    /// # Errors
-    /// As [`Measure::rows`].
-    pub fn of(view: &View<'_>, kinds: &[MeasureKind]) -> Result<Self> {
-        let mut rows = Self::default();
-        for kind in kinds {
-            match kind {
-                MeasureKind::Checkpoints => rows.checkpoints = Checkpoints.rows(view)?,
-                MeasureKind::Training => {}
-                MeasureKind::Progress => rows.progress = Progress.rows(view)?,
-                MeasureKind::Frequencies => rows.frequencies = Frequencies.rows(view)?,
-                MeasureKind::Fourier => rows.fourier = FourierNorms.rows(view)?,
-                MeasureKind::Neurons => rows.neurons = Neurons.rows(view)?,
-                MeasureKind::Spectra => {
-                    rows.spectra = Spectra.rows(view)?;
-                    rows.singular_values = SingularValues.rows(view)?;
-                }
+        impl MeasureKind {
+            /// The tables of this measure.
+            #[must_use]
+            pub fn tables(self) -> &'static [&'static str] {
+                match self { $( Self::$kind => &[$( <$row>::TABLE ),+] ),+ }
             }
         }
-        Ok(rows)
-    }
 
-    /// Put the rows of `other` behind these.
-    pub fn append(&mut self, mut other: Self) {
-        self.checkpoints.append(&mut other.checkpoints);
-        self.training.append(&mut other.training);
-        self.progress.append(&mut other.progress);
-        self.frequencies.append(&mut other.frequencies);
-        self.fourier.append(&mut other.fourier);
-        self.neurons.append(&mut other.neurons);
-        self.spectra.append(&mut other.spectra);
-        self.singular_values.append(&mut other.singular_values);
-    }
+        /// Rows of all tables, of one checkpoint or of many.
+        #[derive(Debug, Default)]
+        pub struct Rows { $($( pub $field: Vec<$row>, )+)+ }
+
+        impl Rows {
+            /// The rows of these measures for one checkpoint.
+            ///
+            /// # Errors
+            /// As [`Measure::rows`].
+            pub fn of(view: &View<'_>, kinds: &[MeasureKind]) -> Result<Self> {
+                let mut rows = Self::default();
+                for kind in kinds {
+                    match kind {
+                        $( MeasureKind::$kind => { $($( rows.$field = $measure.rows(view)?; )?)+ } )+
+                    }
+                }
+                Ok(rows)
+            }
+
+            /// Put the rows of `other` behind these.
+            pub fn append(&mut self, mut other: Self) {
+                $($( self.$field.append(&mut other.$field); )+)+
+            }
+
+            /// Hand the tables of these measures to an output.
+            ///
+            /// # Errors
+            /// As [`Replacement::table`].
+            pub fn write(
+                self,
+                kinds: &[MeasureKind],
+                to: &mut Replacement<'_>,
+                metadata: &BTreeMap<String, String>,
+            ) -> Result<()> {
+                $( if kinds.contains(&MeasureKind::$kind) {
+                    $( to.table(self.$field, metadata)?; )+
+                } )+
+                Ok(())
+            }
+        }
+    };
+}
+
+measures! {
+    Checkpoints = "checkpoints": checkpoints: CheckpointRow = Checkpoints;
+    /// From the run's log, not from its checkpoints
+    Training = "training": training: TrainingRow;
+    Progress = "progress": progress: ProgressRow = Progress;
+    Frequencies = "frequencies": frequencies: FrequencyRow = Frequencies;
+    Fourier = "fourier": fourier: FourierRow = FourierNorms;
+    Neurons = "neurons": neurons: NeuronRow = Neurons;
+    /// Brings `singular_values`
+    Spectra = "spectra":
+        spectra: SpectrumRow = Spectra, singular_values: SingularValueRow = SingularValues;
 }

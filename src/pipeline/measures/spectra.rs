@@ -26,7 +26,7 @@ impl Measure for Spectra {
         let mut rows: Vec<SpectrumRow> = vectors
             .map(|tensor| SpectrumRow { status: Status::NotAMatrix, ..row(&tensor.name) })
             .collect();
-        rows.extend(view.singular_values()?.iter().map(|matrix| {
+        rows.extend(view.singular_values().iter().map(|matrix| {
             measured(
                 matrix,
                 SpectrumRow {
@@ -50,7 +50,7 @@ impl Measure for SingularValues {
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<SingularValueRow>> {
         let mut rows = Vec::new();
-        for matrix in view.singular_values()? {
+        for matrix in view.singular_values() {
             let sigma = matrix.sigma.iter().flatten().enumerate();
             rows.extend(sigma.map(|(index, sigma)| SingularValueRow {
                 run: view.run.name.clone(),
@@ -73,6 +73,7 @@ fn measured(matrix: &MatrixValues, row: SpectrumRow) -> SpectrumRow {
                 NoSpectrum::Empty => Status::Empty,
                 NoSpectrum::NonFinite => Status::NonFinite,
                 NoSpectrum::TooLarge => Status::TooLarge,
+                NoSpectrum::NoConvergence => Status::SvdNoConvergence,
             };
             return SpectrumRow { status, ..row };
         }
@@ -90,7 +91,7 @@ fn measured(matrix: &MatrixValues, row: SpectrumRow) -> SpectrumRow {
         rank: count(found.rank),
         condition: found.condition.and_then(finite),
         nuclear: finite(found.nuclear),
-        alpha: found.power_law.map(|law| law.alpha),
+        alpha: found.power_law.and_then(|law| finite(law.alpha)),
         alpha_xmin: found.power_law.and_then(|law| finite(law.xmin)),
         n_tail: found.power_law.and_then(|law| count(law.n)),
         mp_edge: found.marchenko_pastur.and_then(|bulk| finite(bulk.edge)),
