@@ -149,7 +149,8 @@ def main(arguments: list[str]) -> int:
     # Predicates that select everything or nothing would show little.
     assert total["some"] > total["none"] and total["some"] > total["all"], total
     assert {float, int} <= with_null, f"no column with nulls among {with_null}"
-    print(f"{len(paths)} tables, {cells} cells, {sum(total.values())} predicates: four readers agree")
+    count = sum(total.values())
+    print(f"{len(paths)} tables, {cells} cells, {count} predicates: four readers agree")
     return 0
 
 

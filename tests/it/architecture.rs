@@ -168,11 +168,11 @@ fn used(source: &Source) -> BTreeSet<String> {
 
 /// Whether the end of this code lies inside the braces of a `mod`.
 fn nested(code: &str) -> bool {
-    let opened = code.match_indices("mod ").filter(|(at, _)| {
+    let mut opened = code.match_indices("mod ").filter(|(at, _)| {
         let after = &code[at + 4..];
         after.trim_start_matches(is_name).trim_start().starts_with('{')
     });
-    opened.into_iter().any(|(at, _)| {
+    opened.any(|(at, _)| {
         let depth = code[at..].chars().fold(0, |depth, c| match c {
             '{' => depth + 1,
             '}' => depth - 1,

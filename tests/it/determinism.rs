@@ -108,7 +108,7 @@ struct Random(u64);
 
 impl Random {
     /// Uniform in `[0, 1)`.
-    fn next(&mut self) -> f64 {
+    fn uniform(&mut self) -> f64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
@@ -116,7 +116,7 @@ impl Random {
 
     /// Somewhere in the time that a few steps and a save take.
     fn pause(&mut self) {
-        sleep(Duration::from_micros((60_000.0 * self.next()) as u64));
+        sleep(Duration::from_micros((25_000.0 * self.uniform()) as u64));
     }
 }
 
@@ -140,26 +140,33 @@ fn settings_change_bytes() {
     assert_ne!(tree(&run)[last], WHOLE[last]);
 }
 
-/// SIGKILL at 21 moments in three runs, which are then continued to their end. Some moments are
-/// right after the start, the others within or after a random save.
+/// SIGKILL at 20 moments, over runs that are then continued to their end. Some moments are right
+/// after the start, the others within or after a random save.
 #[test]
 fn killed_runs_end_with_the_same_bytes() {
-    let mut random = Random(2301_05217);
-    for _ in 0..3 {
+    let mut random = Random(230_105_217);
+    let mut kills = 0;
+    while kills < 20 {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("run");
         for kill in 0..7 {
             let mut child = start(&run);
-            if kill % 3 > 0 {
-                wait_for_saves(&run, saves(&run) + 1 + (4.0 * random.next()) as usize);
+            let more = 1 + (4.0 * random.uniform()) as usize;
+            if kill % 3 > 0 && saves(&run) + more < 36 {
+                wait_for_saves(&run, saves(&run) + more);
             }
             random.pause();
-            assert_eq!(child.try_wait().unwrap(), None, "the run ended before its kill");
+            let ended = child.try_wait().unwrap().is_some();
             child.kill().unwrap();
             child.wait().unwrap();
             if run.exists() {
                 assert_whole(&run);
             }
+            if ended {
+                assert!(kill > 0, "the run ended before its first kill");
+                break;
+            }
+            kills += 1;
         }
         train([options(&run, "2"), args!["--resume"]].concat()).exits(0);
         assert_same(&tree(&run), &WHOLE);
@@ -247,23 +254,25 @@ fn an_interrupted_analysis_leaves_the_tables() {
     let only = args!["analyze", &run, "--out", &out, "--measures", "spectra", "--threads", "1"];
     groundswell(only).exits(0);
     let before = tree(&out);
-    let mut interrupted = 0;
-    for (name, code, wait) in [("INT", 130, 40), ("TERM", 143, 30), ("INT", 130, 20)] {
+    for (name, code) in [("INT", 130), ("TERM", 143), ("USR1", 143)] {
         let all = args!["analyze", &run, "--out", &out, "--threads", "1"];
         let mut command = command(GROUNDSWELL, all);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        sleep(Duration::from_millis(wait));
-        signal(&child, name);
-        let ran = Ran::from(child.wait_with_output().unwrap());
-        if ran.code == Some(code) {
-            ran.mentions("stopped: ").mentions(" of 41 done\n").says(
-                "help: nothing was written, earlier tables are untouched; run the same command again",
-            );
-            assert_same(&tree(&out), &before);
-            interrupted += 1;
+        // It holds the lock before it measures.
+        let holder = format!("pid {} ", child.id());
+        let held = || fs::read_to_string(out.join(".groundswell/lock")).unwrap().contains(&holder);
+        let started = Instant::now();
+        while !held() {
+            assert!(started.elapsed() < Duration::from_secs(60), "the analysis does not begin");
+            sleep(Duration::from_micros(100));
         }
+        signal(&child, name);
+        let ran = Ran::from(child.wait_with_output().unwrap()).exits(code);
+        ran.mentions("stopped: ").mentions(" of 41 done\n").says(
+            "help: nothing was written, earlier tables are untouched; run the same command again",
+        );
+        assert_same(&tree(&out), &before);
     }
-    assert!(interrupted > 0, "every analysis was faster than its signal");
     analyze(&run, &out).exits(0);
     assert_eq!(tables_in(&out), analysis_tables());
 }

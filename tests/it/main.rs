@@ -1,5 +1,5 @@
 //! The programs as their users meet them: run, and looked at by exit code, text and bytes.
-#![allow(clippy::unwrap_used)] // also in the helpers, which are no `#[test]`
+#![allow(clippy::unwrap_used)] // also outside of `#[test]`
 
 #[macro_use]
 mod support;
