@@ -74,7 +74,12 @@ impl Layout {
         &self.tensors
     }
 
-    fn slot(&self, name: &str) -> &Slot {
+    /// The tensor of this name.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn slot(&self, name: &str) -> &Slot {
         self.tensors
             .iter()
             .find(|slot| slot.name == name)

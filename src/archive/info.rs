@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::jsonl::problem;
+use crate::blas::BlasInfo;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 
@@ -20,7 +21,8 @@ pub struct RunInfo {
     pub format: u32,
     pub config: RunConfig,
     pub versions: Versions,
-    pub blas: Blas,
+    /// The linear-algebra library that trained the run. Kernels differ in the last bits.
+    pub blas: BlasInfo,
     /// The training pairs `a·p + b`, where they came from a file that may be gone by now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_pairs: Option<Vec<usize>>,
@@ -33,19 +35,10 @@ pub struct Versions {
     pub groundswell: String,
 }
 
-/// The linear-algebra library that trained the run. Kernels differ in the last bits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Blas {
-    pub library: String,
-    pub version: String,
-    pub kernel: String,
-}
-
 impl RunInfo {
     /// For a run of this program.
     #[must_use]
-    pub fn new(config: RunConfig, blas: Blas, train_pairs: Option<Vec<usize>>) -> Self {
+    pub fn new(config: RunConfig, blas: BlasInfo, train_pairs: Option<Vec<usize>>) -> Self {
         let versions = Versions { groundswell: env!("CARGO_PKG_VERSION").into() };
         Self { format: FORMAT, config, versions, blas, train_pairs }
     }

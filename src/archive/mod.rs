@@ -33,10 +33,10 @@ use std::path::{Path, PathBuf};
 
 pub use float::float_bytes;
 pub use header::{Dtype, Header, TensorInfo};
-pub use info::{Blas, RunInfo, Versions};
+pub use info::{RunInfo, Versions};
 pub use metrics::MetricsRow;
 pub use read::Tensor;
-pub use run::{Checkpoint, CheckpointRef, Run};
+pub use run::{Checkpoint, CheckpointRef, Run, escaped};
 pub use write::{Data, TensorRef};
 pub use writer::{RunWriter, Start};
 

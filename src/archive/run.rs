@@ -218,12 +218,18 @@ pub(super) fn run_name(dir: &Path) -> Result<String> {
             full.file_name().unwrap_or(OsStr::new("/")).to_owned()
         }
     };
+    Ok(escaped(&name))
+}
+
+/// A name as text: bytes that are not UTF-8 stand as `\xNN`.
+#[must_use]
+pub fn escaped(name: &OsStr) -> String {
     let mut text = String::new();
     for chunk in name.as_bytes().utf8_chunks() {
         text.push_str(chunk.valid());
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
     }
-    Ok(text)
+    text
 }
 
 /// Step, path and length.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Blas, Data, MetricsRow, RunInfo, RunWriter, Start, TensorRef};
+use super::{Data, MetricsRow, RunInfo, RunWriter, Start, TensorRef};
 use crate::config::{SaveOptimizer, Settings};
 
 /// A run of four steps, saved at 0, 1, 2 and 4.
@@ -11,7 +11,11 @@ pub fn info() -> RunInfo {
     let toml = "modulus = 5\nsteps = 4\nsave_at = \"0..2\"";
     let settings = Settings::from_toml(toml, Path::new("sample")).unwrap();
     let config = settings.or(Settings::preset("nanda2023").unwrap()).resolve().unwrap();
-    let blas = Blas { library: "OpenBLAS".into(), version: "0.3.21".into(), kernel: "Zen".into() };
+    let blas = crate::blas::BlasInfo {
+        library: "OpenBLAS".into(),
+        version: "0.3.21".into(),
+        kernel: "Zen".into(),
+    };
     RunInfo::new(config, blas, None)
 }
 

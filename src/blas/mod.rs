@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 /// Which BLAS computes: recorded in `run.json` and in the metadata of every table, because other
 /// kernels sum in another order and give other last bits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BlasInfo {
     /// `OpenBLAS`
     pub library: String,

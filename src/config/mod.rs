@@ -150,25 +150,33 @@ impl Settings {
     /// # Errors
     /// [`Error::ConfigFile`] with line, column and, for an unknown key, the nearest one.
     pub fn from_toml(text: &str, path: &Path) -> Result<Self> {
-        toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let before = text.get(..start).unwrap_or_default();
-            let key = text.get(error.span().unwrap_or_default()).unwrap_or_default();
-            let unknown = error.message().starts_with("unknown field");
-            Error::ConfigFile {
-                path: path.to_owned(),
-                line: before.matches('\n').count() + 1,
-                column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
-                problem: if unknown {
-                    let hint = nearest(key, KEYS.iter().copied());
-                    let hint = hint.map_or_else(String::new, |k| format!("; did you mean `{k}`?"));
-                    format!("unknown key `{key}`{hint}")
-                } else {
-                    error.message().lines().next().unwrap_or_default().to_owned()
-                },
-                help: format!("known keys: {}", KEYS.join(", ")),
-            }
-        })
+        toml::from_str(text).map_err(|error| toml_fault(&error, text, path, KEYS))
+    }
+}
+
+/// Where a TOML text cannot be understood and, for an unknown key, the nearest of `known`.
+pub(crate) fn toml_fault(
+    error: &toml::de::Error,
+    text: &str,
+    path: &Path,
+    known: &[&str],
+) -> Error {
+    let span = error.span().unwrap_or_default();
+    let before = text.get(..span.start).unwrap_or_default();
+    let key = text.get(span).unwrap_or_default();
+    let unknown = error.message().starts_with("unknown field");
+    Error::ConfigFile {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
+        problem: if unknown {
+            let hint = nearest(key, known.iter().copied());
+            let hint = hint.map_or_else(String::new, |known| format!("; did you mean `{known}`?"));
+            format!("unknown key `{key}`{hint}")
+        } else {
+            error.message().lines().next().unwrap_or_default().to_owned()
+        },
+        help: format!("known keys: {}", known.join(", ")),
     }
 }
 

@@ -400,11 +400,10 @@ impl<F: Scalar> Model<F> for Folded {
 impl Folded {
     /// The sums with respect to table entries, as slices that can be written at once.
     fn row_sums<'a, F: Scalar>(&self, sums: &'a mut Params<F>) -> RowSums<'a, F> {
-        let from = |name: &str| {
-            self.sums.slots().iter().find(|slot| slot.name == name).map_or(0, |slot| slot.offset)
-        };
+        // The five stand one behind the other at the end of the layout.
         let [mid, logits, scores, out, direct] =
-            [sum::BASE_MID, sum::BASE_LOGITS, sum::SCORES, sum::OUT, sum::DIRECT].map(from);
+            [sum::BASE_MID, sum::BASE_LOGITS, sum::SCORES, sum::OUT, sum::DIRECT]
+                .map(|name| self.sums.slot(name).offset);
         let (_, rest) = sums.values.split_at_mut(mid);
         let (base_mid, rest) = rest.split_at_mut(logits - mid);
         let (base_logits, rest) = rest.split_at_mut(scores - logits);

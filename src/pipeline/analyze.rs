@@ -89,6 +89,12 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     }
     summary.skipped = failures.len();
     summary.warnings = contexts.iter().flatten().filter_map(RunContext::key_warning).collect();
+    for run in archive.runs.iter().filter(|run| run.uncommitted > 0) {
+        let problem = "a save is going on, or was interrupted";
+        summary
+            .warnings
+            .push(format!("{}: {} files left out: {problem}", run.name, run.uncommitted));
+    }
     let contexts: Vec<&RunContext> = contexts.iter().flatten().collect();
     let metadata = output::metadata(&archive, &contexts)?;
     let mut provenance = parameters(&inputs);

@@ -8,7 +8,7 @@ use super::in_parallel;
 use super::measures::Measure;
 use super::run::RunContext;
 use super::view::View;
-use crate::archive::{Archive, CheckpointRef, Run};
+use crate::archive::{Archive, CheckpointRef, Run, escaped};
 use crate::blas;
 use crate::error::{Error, Result};
 use crate::tables::{FailureRow, Status};
@@ -157,11 +157,5 @@ fn run_failure(error: &Error, archive: &Path) -> FailureRow {
 
 /// Path relative to the archive, with `/` between folders and `\xNN` for bytes that are no UTF-8.
 fn relative(path: &Path, archive: &Path) -> String {
-    let path = path.strip_prefix(archive).unwrap_or(path);
-    let mut text = String::new();
-    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
-        text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
-    }
-    text
+    escaped(path.strip_prefix(archive).unwrap_or(path).as_os_str())
 }

@@ -24,8 +24,7 @@ table! {
     dtype: Option<String>,
     /// Number of tensors, buffers included.
     n_tensors: Option<i64> ["count"],
-    /// Number of parameters: entries of all floating-point tensors but buffers (such as
-    /// `attn.mask`); tied tensors count once.
+    /// Number of entries of all floating-point tensors.
     n_params: Option<i64> ["count"],
     /// Column `file` of the first checkpoint, by key, with the same bytes; null if this is it.
     duplicate_of: Option<String>,

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::archive::{Blas, Checkpoint, MetricsRow, RunInfo, RunWriter, Start, TensorRef, read};
+use crate::archive::{Checkpoint, MetricsRow, RunInfo, RunWriter, Start, TensorRef, read};
 use crate::blas;
 use crate::config::{Init, RunConfig, Split};
 use crate::error::{Error, Result};
@@ -69,10 +69,9 @@ pub fn run(request: &Request<'_>, observe: &mut (dyn FnMut(&Report) + Send)) -> 
     let listed = listed_pairs(config)?;
     let data = Dataset::new(config, listed.as_deref())?;
     let initial = initial_weights(config, &net)?;
-    let kernel = blas::require_one_thread()?;
-    let kernel = Blas { library: kernel.library, version: kernel.version, kernel: kernel.kernel };
+    let blas = blas::require_one_thread()?;
     let stored = listed.map(|_| data.train.clone());
-    let info = RunInfo::new(config.clone(), kernel, stored);
+    let info = RunInfo::new(config.clone(), blas, stored);
     let start = if request.resume {
         RunWriter::resume(request.out, &info)?
     } else {

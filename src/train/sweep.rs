@@ -28,7 +28,7 @@ use std::thread;
 use serde::Deserialize;
 
 use super::{Outcome, Report, Request, run};
-use crate::config::{KEYS, PRESETS, RunConfig, Settings};
+use crate::config::{KEYS, PRESETS, RunConfig, Settings, toml_fault};
 use crate::error::{Error, Result, nearest};
 
 /// The content of a sweep file.
@@ -63,18 +63,9 @@ pub struct Planned {
 /// [`Error::ConfigFile`], [`Error::UnknownName`] or [`Error::Setting`]: every run is checked before
 /// the first one starts.
 pub fn plan(text: &str, path: &Path) -> Result<Vec<Planned>> {
-    let file: File = toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let before = text.get(..start).unwrap_or_default();
-        Error::ConfigFile {
-            path: path.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
-            problem: error.message().lines().next().unwrap_or_default().to_owned(),
-            help: "a sweep has `preset`, [settings], [grid] with lists, and [[run]] with a name"
-                .into(),
-        }
-    })?;
+    let known = [&["preset", "settings", "grid", "run"], KEYS].concat();
+    let file: File =
+        toml::from_str(text).map_err(|error| toml_fault(&error, text, path, &known))?;
     let preset = Settings::preset(file.preset.as_deref().unwrap_or(PRESETS[0].name))?;
     let common = file.settings.or(preset);
 
@@ -230,7 +221,11 @@ mod tests {
             ("[[run]]\nname = 'a'\n[[run]]\nname = 'a'", "the name \"a\" is taken"),
             ("[[run]]\nname = '../a'", "is no folder name"),
             ("preset = 'demo'", "names no run"),
-            ("\n[gird]\nseed = [1]", "sweep.toml:2:2: unknown field `gird`"),
+            ("\n[gird]\nseed = [1]", "sweep.toml:2:2: unknown key `gird`; did you mean `grid`?"),
+            (
+                "[settings]\nsteeps = 3",
+                "sweep.toml:2:1: unknown key `steeps`; did you mean `steps`?",
+            ),
         ] {
             let error = plan_of(text).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
