@@ -50,7 +50,10 @@ fn refused(file: &str, code: &str, message: &str) {
     assert_eq!(rows::<FailureRow>(&out), [expected]);
     let listed = rows::<CheckpointRow>(&out);
     let listed = listed.iter().find(|row| row.step == STEP).unwrap();
-    assert_eq!((listed.status, &listed.blake3, &listed.n_params), (Status::Missing, &None, &None));
+    assert_eq!(
+        (listed.status, &listed.blake3, &listed.n_params),
+        (Status::Unreadable, &None, &None)
+    );
     let bytes = fs::metadata(fixture("bad").join(format!("{file}.safetensors"))).unwrap().len();
     assert_eq!(listed.bytes, i64::try_from(bytes).unwrap());
     assert_eq!(rows_without(&out, STEP), rows_without(CLEAN.path(), STEP));
