@@ -166,7 +166,7 @@ fn fingerprint(archive: &Archive) -> String {
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     };
     for error in &archive.unreadable {
-        add(error.to_string().as_bytes());
+        add(checkpoints::failure(error, &archive.path).message.as_bytes());
     }
     for run in &archive.runs {
         add(run.name.as_bytes());

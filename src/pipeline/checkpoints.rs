@@ -135,7 +135,7 @@ impl Item<'_> {
 }
 
 /// Code and message of an error, without the machine's paths.
-fn failure(error: &Error, archive: &Path) -> FailureRow {
+pub(super) fn failure(error: &Error, archive: &Path) -> FailureRow {
     // `join` adds a `/` unless the archive was named with one.
     let (message, prefix) = (error.to_string(), archive.join("").display().to_string());
     FailureRow {

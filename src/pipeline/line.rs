@@ -168,7 +168,9 @@ pub fn line(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         heights.retain(|row| !is_it(&row.run, row.from_step, row.to_step));
     };
     for (line, ends) in provenance.clone() {
-        let run = archive.runs.iter().find(|run| line.starts_with(&format!("{} ", run.name)));
+        // From the end: the name of a run may hold spaces.
+        let name = line.rsplitn(3, ' ').nth(2);
+        let run = archive.runs.iter().find(|run| Some(run.name.as_str()) == name);
         if run.is_some_and(|run| !is_current(&ends, run)) {
             summary.warnings.push(format!("{line}: dropped, its checkpoints were replaced"));
             forget(&line);

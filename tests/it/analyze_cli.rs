@@ -357,6 +357,13 @@ fn a_broken_run_costs_only_itself() {
     let progress = rows::<ProgressRow>(&out);
     assert_eq!(progress.iter().map(|row| row.step).collect::<Vec<_>>(), TINY_STEPS);
     assert!(progress.iter().all(|row| row.run == "good"));
+
+    // Neither the tables nor their manifest know where the archive was.
+    let elsewhere = dir.path().join("else/where");
+    plant(&elsewhere, &tree(&archive));
+    let out2 = dir.path().join("out2");
+    analyze(&elsewhere, &out2).exits(3);
+    assert_same(&tree(&out2), &tree(&out));
 }
 
 /// Nor does a log that cannot be read: the checkpoints beside it are measured.
@@ -519,7 +526,7 @@ fn a_line_that_cannot_be_drawn_is_told_with_the_cure() {
         "error[AR20]: {}: never generalised (accuracy of 99.0 %); it reached 30.0 %",
         tiny.display()
     ));
-    for points in ["1", "0", "18446744073709551615"] {
+    for points in ["1", "0", "100001", "18446744073709551615"] {
         line("first", "last", points, &out)
             .exits(2)
             .says(&format!("error[CL03]: points: {points} is not in 2..=100000"))
@@ -574,6 +581,45 @@ fn lines_are_added_and_replaced() {
     line("0", "1200", "2", &analysis).exits(0);
     analyze(&fixture("tiny"), &out).exits(0);
     assert_same(&tree(&out), &tree(&analysis));
+}
+
+/// Each run keeps its lines, also if the name of one begins like that of another.
+#[test]
+fn lines_of_several_runs_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = (dir.path().join("runs"), dir.path().join("out"));
+    plant(&archive.join("a"), &tree(&fixture("tiny")));
+    for (name, seed) in [("a b", "5"), ("a b 0", "6")] {
+        let size = args!["--modulus", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "12"];
+        let steps = args!["--steps", "10", "--save-at", "0,5", "--seed", seed];
+        train([args!["--out", archive.join(name)], size, steps].concat()).exits(0);
+    }
+    for (to, lines) in [("last", 3), ("10", 4), ("first", 7)] {
+        let args = args!["landscape", &archive, "--out", &out, "--from", "first", "--to", to];
+        let ran = groundswell([args, args!["--points", "3"]].concat()).exits(0);
+        assert!(!ran.stderr.contains("dropped"), "{}", ran.stderr);
+        assert_eq!(rows::<BarrierRow>(&out).len(), lines, "to {to}");
+        assert_eq!(rows::<InterpolationRow>(&out).len(), 3 * lines, "to {to}");
+    }
+}
+
+/// A checkpoint that was replaced takes its lines with it, and says so.
+#[test]
+fn a_line_of_a_replaced_checkpoint_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, out) = (tiny_without_manifest(dir.path()), dir.path().join("out"));
+    let line = |to: &str| {
+        let args = args!["landscape", &run, "--out", &out, "--from", "0", "--to", to];
+        groundswell([args, args!["--points", "2"]].concat()).exits(0)
+    };
+    line("50");
+    line("1200");
+    let ends =
+        |out: &Path| rows::<BarrierRow>(out).iter().map(|row| row.to_step).collect::<Vec<_>>();
+    assert_eq!(ends(&out), [50, 1200]);
+    fs::remove_file(checkpoint(&run, 50)).unwrap();
+    line("300").mentions(" WARN tiny 0 50: dropped, its checkpoints were replaced");
+    assert_eq!(ends(&out), [300, 1200]);
 }
 
 /// The ends of a line are checkpoints, bit for bit.
