@@ -42,7 +42,7 @@ pub struct LandscapeArgs {
 /// Run the command; returns the exit code.
 ///
 /// # Errors
-/// See [`line`].
+/// See [`line()`].
 pub fn run(args: &LandscapeArgs) -> anyhow::Result<u8> {
     let stop = signals::install()?;
     let progress = shared_progress("points");

@@ -15,8 +15,9 @@ use crate::train::sweep::{self, Planned};
 
 /// Train a grid or a list of runs, side by side.
 ///
-/// The file has `preset`, [settings] for all runs, [grid] with lists of values, and [[run]] with a
-/// name and settings. Run the same command again to continue; complete runs are left alone.
+/// The file has a `preset`, a table `settings` for all runs, a table `grid` with lists of values,
+/// and entries `run` with a name and settings. Run the same command again to continue; complete runs
+/// are left alone.
 ///
 /// Example: groundswell-train sweep sweep.toml --out runs/
 #[derive(Debug, clap::Args)]

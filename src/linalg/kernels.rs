@@ -2,7 +2,7 @@
 //! time, because a portable build knows only SSE2.
 //!
 //! These loops give the same bits whatever the width of the machine's vectors: products and sums are
-//! never contracted into fused operations, and sums run in [`LANES`] fixed partial sums.
+//! never contracted into fused operations, and sums run in `LANES` fixed partial sums.
 
 use multiversion::multiversion;
 
@@ -11,7 +11,7 @@ use super::Scalar;
 /// Partial sums of a dot product; 16 f32 fill the widest vectors in use.
 const LANES: usize = 16;
 
-/// `Σ_i a_i b_i`, in [`LANES`] partial sums added up in order.
+/// `Σ_i a_i b_i`, in `LANES` partial sums added up in order.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -138,7 +138,7 @@ fn row_loss<F: Scalar>(logits: &[F], label: usize, gaps: &mut [f64]) -> f64 {
     }
 }
 
-/// `Σ_i x_i` in [`LANES`] partial sums.
+/// `Σ_i x_i` in `LANES` partial sums.
 #[inline(always)]
 fn sum(x: &[f64]) -> f64 {
     let mut partial = [0.0; LANES];

@@ -5,13 +5,13 @@
 //! - Only `2p + 1` different (token, position) vectors enter the block, so keys, values and head
 //!   outputs are computed for those rows, never per pair.
 //! - The query at `=` is one vector per head, hence a score is one number per row; a pair's pattern
-//!   is a softmax over three of them, and attention is a weighted sum of table rows ([`super::mix`]).
+//!   is a softmax over three of them, and attention is a weighted sum of table rows (`mix`).
 //! - Only the last position needs the MLP and the unembedding.
 //! - The neurons reach the logits through `G = W_Uᵀ W_out` in one product per pair instead of two;
 //!   the chain rule unfolds the gradient of `G` once per step, not once per pair.
 //!
 //! What remains per pair are the products with `W_in` and `G`. In the notation below, rows `t` are
-//! (token, position) pairs in the order of [`super::mix`].
+//! (token, position) pairs in the order of `mix`.
 //!
 //! ```text
 //! x_t = W_E[:,tok] + W_pos[pos]          r_h = W_K^hᵀ W_Q^h x_= / √d_head      S_h[t] = x_t · r_h

@@ -6,7 +6,7 @@
 //!
 //! - [`analyze`] measures every checkpoint; one that cannot be used is a row of `failures`.
 //! - [`checkpoints::measure_archive`] applies a measure of your own.
-//! - [`line`] evaluates the losses on the line between two checkpoints.
+//! - [`mod@line`] evaluates the losses on the line between two checkpoints.
 
 pub mod analyze;
 pub mod checkpoints;

@@ -1,6 +1,6 @@
 //! Result tables: typed rows in, Parquet bytes out, and back.
 //!
-//! A table is one row type. [`table!`](row) writes its struct, its schema and its documentation
+//! A table is one row type. `table!` writes its struct, its schema and its documentation
 //! from one list, so that a column cannot mean one thing in the code and another in the file.
 //!
 //! Conventions, fixed here and relied on by every reader of the tables:

@@ -1,6 +1,6 @@
 //! One pass over a batch on several threads, with the same bits on any number of them.
 //!
-//! A batch is divided into at most [`LANES`] fixed lanes, each into blocks that fit in the cache.
+//! A batch is divided into at most `LANES` fixed lanes, each into blocks that fit in the cache.
 //! A lane goes through its blocks in order and adds to its own sums; the sums of the lanes are then
 //! added up in order. The division depends on the batch alone.
 
