@@ -16,7 +16,7 @@ use groundswell::model::init::{self, Scheme};
 use groundswell::optim::Optimizer;
 use groundswell::params::Params;
 use groundswell::tasks::Dataset;
-use groundswell::train::step::Engine;
+use groundswell::train::step::{Engine, Threads};
 
 /// Arithmetic of a step's matrix products: 3 · 2 · 3830 · 512 · (128 + 114).
 const GFLOP: f64 = 3.0 * 2.0 * 3830.0 * 512.0 * (128.0 + 114.0) / 1e9;
@@ -43,7 +43,7 @@ fn main() {
         let mut step = || {
             let started = Instant::now();
             engine.loss_and_gradient(&params, &train, &mut gradient);
-            optimizer.update(&mut params.values, &gradient.values);
+            optimizer.update(&mut params.values, &gradient.values, &Threads);
             started.elapsed().as_secs_f64() * 1e3
         };
         for _ in 0..5 {

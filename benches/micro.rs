@@ -8,7 +8,7 @@ use groundswell::config::{RunConfig, Settings};
 use groundswell::linalg::{kernels, matmul, svd};
 use groundswell::model::folded::Folded;
 use groundswell::model::init::{self, Scheme};
-use groundswell::model::{Model, Transformer};
+use groundswell::model::{InTurn, Model, Transformer};
 use groundswell::params::Params;
 use groundswell::progress::{self, Direction, LogitTable};
 use groundswell::tasks::{Batch, Dataset};
@@ -65,8 +65,7 @@ fn cross_entropy_of_3830_rows(bencher: Bencher<'_, '_>) {
     let params = init::random::<f32>(&net, Scheme::Paper, 0);
     let logits = Folded::new(net).evaluate(&params, &batch.pairs);
     bencher.with_inputs(|| logits.clone()).bench_local_values(|mut logits| {
-        let rows = logits.as_slice_mut().expect("row-major");
-        kernels::cross_entropy_backward(rows, 114, &batch.labels, 1.0)
+        kernels::cross_entropy_backward(logits.view_mut(), &batch.labels, 1.0, &mut [0.0; 114])
     });
 }
 
@@ -87,7 +86,7 @@ fn grid() -> (Array2<f64>, Array2<f64>, Params<f64>) {
     let model = Folded::new(net);
     let mut tables = Model::<f64>::new_tables(&model);
     let mut block = Model::<f64>::new_block(&model, pairs.len());
-    model.prepare(&params, &mut tables);
+    model.prepare(&params, &mut tables, &InTurn);
     model.forward(&tables, &pairs, &mut block);
     let logits = model.logits(&mut block).slice(s![.., ..113]).to_owned();
     let neurons = Model::<f64>::neurons(&model, &block).to_owned();

@@ -12,6 +12,11 @@ use multiversion::multiversion;
 
 use crate::config::{OptimizerKind, RunConfig};
 use crate::linalg::Scalar;
+use crate::linalg::kernels::LANES;
+use crate::model::Fork;
+
+/// Most weights that one thread updates at a time.
+const PART: usize = 1 << 15;
 
 /// ε of AdamW's denominator.
 pub const EPSILON: f64 = 1e-8;
@@ -74,7 +79,7 @@ impl<F: Scalar> Optimizer<F> {
     ///
     /// # Panics
     /// If the lengths differ from that of the state.
-    pub fn update(&mut self, weights: &mut [F], gradient: &[F]) {
+    pub fn update(&mut self, weights: &mut [F], gradient: &[F], fork: &impl Fork) {
         let rate = self.learning_rate();
         self.updates += 1;
         let t = self.updates as f64;
@@ -91,7 +96,7 @@ impl<F: Scalar> Optimizer<F> {
                     epsilon: F::narrow(EPSILON),
                     rate: F::narrow(rate / (1.0 - self.beta1.powf(t))),
                 };
-                adamw(weights, gradient, &mut self.m, &mut self.v, constants);
+                in_parts(weights, gradient, &mut self.m, &mut self.v, constants, fork);
             }
             OptimizerKind::Sgd => {
                 sgd(weights, gradient, &mut self.m, keep, F::narrow(self.beta1), F::narrow(rate));
@@ -119,6 +124,29 @@ impl<F: Scalar> Optimizer<F> {
     }
 }
 
+/// The update of AdamW in parts of at most [`PART`] weights, each by itself.
+fn in_parts<F: Scalar>(
+    weights: &mut [F],
+    gradient: &[F],
+    m: &mut [F],
+    v: &mut [F],
+    constants: AdamConstants<F>,
+    fork: &impl Fork,
+) {
+    if weights.len() <= PART {
+        return adamw(weights, gradient, m, v, constants);
+    }
+    let middle = (weights.len() / 2).next_multiple_of(LANES);
+    let (first_weights, weights) = weights.split_at_mut(middle);
+    let (first_gradient, gradient) = gradient.split_at(middle);
+    let (first_m, m) = m.split_at_mut(middle);
+    let (first_v, v) = v.split_at_mut(middle);
+    fork.both(
+        || in_parts(first_weights, first_gradient, first_m, first_v, constants, fork),
+        || in_parts(weights, gradient, m, v, constants, fork),
+    );
+}
+
 #[derive(Debug, Clone, Copy)]
 struct AdamConstants<F> {
     keep: F,
@@ -130,7 +158,7 @@ struct AdamConstants<F> {
     rate: F,
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn adamw<F: Scalar>(
     weights: &mut [F],
     gradient: &[F],
@@ -149,7 +177,7 @@ fn adamw<F: Scalar>(
     }
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn sgd<F: Scalar>(weights: &mut [F], gradient: &[F], m: &mut [F], keep: F, beta1: F, rate: F) {
     let n = weights.len();
     let (gradient, m) = (&gradient[..n], &mut m[..n]);
@@ -163,6 +191,7 @@ fn sgd<F: Scalar>(weights: &mut [F], gradient: &[F], m: &mut [F], keep: F, beta1
 mod tests {
     use super::*;
     use crate::config::Settings;
+    use crate::model::InTurn;
 
     fn config(toml: &str) -> RunConfig {
         let settings = Settings::from_toml(toml, std::path::Path::new("test")).unwrap();
@@ -178,7 +207,7 @@ mod tests {
         let (mut expected, mut m, mut v) = (0.7f64, 0.0f64, 0.0f64);
         for u in 0..6 {
             let g = 0.3 - 0.2 * f64::from(u);
-            optimizer.update(&mut weight, &[g]);
+            optimizer.update(&mut weight, &[g], &InTurn);
             let eta = lr * (f64::from(u) / 3.0).min(1.0);
             let t = u + 1;
             expected *= 1.0 - eta * decay;
@@ -194,13 +223,13 @@ mod tests {
     fn the_first_update_of_a_warm_up_moves_nothing_but_fills_the_moments() {
         let mut optimizer = Optimizer::<f32>::new(&config(""), 1);
         let mut weight = [0.7f32];
-        optimizer.update(&mut weight, &[2.0]);
+        optimizer.update(&mut weight, &[2.0], &InTurn);
         assert_eq!(weight[0].to_bits(), 0.7f32.to_bits());
         assert!((optimizer.m[0] - 0.2).abs() < 1e-6 && (optimizer.v[0] - 0.08).abs() < 1e-6);
         assert!((optimizer.learning_rate() - 1e-4).abs() < 1e-18);
         let mut without = Optimizer::<f32>::new(&config("warmup = 0"), 1);
         assert!((without.learning_rate() - 1e-3).abs() < 1e-18);
-        without.update(&mut weight, &[2.0]);
+        without.update(&mut weight, &[2.0], &InTurn);
         assert!((weight[0] - (0.7 * 0.999 - 0.001)).abs() < 1e-6, "{weight:?}");
     }
 
@@ -209,9 +238,9 @@ mod tests {
         let toml = "optimizer = 'sgd'\nwarmup = 0\nlr = 0.1\nbeta1 = 0.5\nweight_decay = 0.2";
         let mut optimizer = Optimizer::<f64>::new(&config(toml), 1);
         let mut weight = [1.0];
-        optimizer.update(&mut weight, &[1.0]);
+        optimizer.update(&mut weight, &[1.0], &InTurn);
         assert!((weight[0] - (0.98 - 0.1)).abs() < 1e-15);
-        optimizer.update(&mut weight, &[1.0]);
+        optimizer.update(&mut weight, &[1.0], &InTurn);
         assert!((weight[0] - (0.88 * 0.98 - 0.15)).abs() < 1e-15);
     }
 

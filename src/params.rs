@@ -11,6 +11,7 @@ use ndarray::{
 };
 
 use crate::linalg::Scalar;
+use crate::linalg::aligned::Aligned;
 
 /// Names and shapes of the tensors, in the order in which they stand in the vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,10 +90,10 @@ impl Layout {
 
 /// The values of all tensors of a layout.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Params<F> {
+pub struct Params<F: Scalar> {
     layout: Arc<Layout>,
     /// Every value, tensor after tensor.
-    pub values: Vec<F>,
+    pub values: Aligned<F>,
 }
 
 /// Views of one rank, for reading and for writing.
@@ -126,7 +127,7 @@ impl<F: Scalar> Params<F> {
     /// All zero.
     #[must_use]
     pub fn zeros(layout: &Arc<Layout>) -> Self {
-        Self { layout: Arc::clone(layout), values: vec![F::zero(); layout.len()] }
+        Self { layout: Arc::clone(layout), values: Aligned::zeros(layout.len()) }
     }
 
     /// These values in this layout.
@@ -134,9 +135,9 @@ impl<F: Scalar> Params<F> {
     /// # Panics
     /// If the numbers of values differ.
     #[must_use]
-    pub fn from_values(layout: &Arc<Layout>, values: Vec<F>) -> Self {
+    pub fn from_values(layout: &Arc<Layout>, values: &[F]) -> Self {
         assert_eq!(values.len(), layout.len(), "one value per parameter");
-        Self { layout: Arc::clone(layout), values }
+        Self { layout: Arc::clone(layout), values: values.into() }
     }
 
     /// Names and shapes.
@@ -159,6 +160,17 @@ impl<F: Scalar> Params<F> {
             .slots()
             .iter()
             .map(move |slot| (slot, &values[slot.offset..slot.offset + slot.len()]))
+    }
+
+    /// The values of all `N` tensors in order, to be written at once.
+    ///
+    /// # Panics
+    /// If the layout does not have `N` tensors.
+    pub fn parts_mut<const N: usize>(&mut self) -> [&mut [F]; N] {
+        let slots = self.layout.slots();
+        assert_eq!(slots.len(), N, "one slice per tensor");
+        let ranges = std::array::from_fn(|i| slots[i].offset..slots[i].offset + slots[i].len());
+        self.values.get_disjoint_mut(ranges).expect("tensors stand one after the other")
     }
 
     /// A vector as a matrix of one row.

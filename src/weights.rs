@@ -24,7 +24,7 @@ pub fn from_checkpoint<F: Scalar>(
         let tensor = fitting(checkpoint, slot, prefix)?;
         values.extend(tensor.values.iter().map(|value| F::narrow(*value)));
     }
-    Ok(Params::from_values(layout, values))
+    Ok(Params::from_values(layout, &values))
 }
 
 /// Make sure that a checkpoint holds a network's tensors, in their shapes.

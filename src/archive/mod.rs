@@ -38,7 +38,7 @@ pub use metrics::MetricsRow;
 pub use read::Tensor;
 pub use run::{Checkpoint, CheckpointRef, Run, escaped};
 pub use write::{Data, TensorRef};
-pub use writer::{RunWriter, Start};
+pub use writer::{RunWriter, Save, Start};
 
 use crate::error::{Error, Result};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Data, MetricsRow, RunInfo, RunWriter, Start, TensorRef};
+use super::{Data, MetricsRow, RunInfo, RunWriter, Save, Start, TensorRef};
 use crate::config::{SaveOptimizer, Settings};
 
 /// A run of four steps, saved at 0, 1, 2 and 4.
@@ -35,17 +35,37 @@ pub fn metrics(step: u64) -> MetricsRow {
 
 /// Save `step`; the content of the files depends on the step only. Step 3 is logged with step 4.
 pub fn save(writer: &mut RunWriter, step: u64) {
-    let at = step as f32;
-    let (w_e, moment) = ([at, -at, 0.5], [f64::from(at) * 0.1]);
-    let weights = [
-        TensorRef { name: "embed.W_E", shape: &[3, 1], data: Data::F32(&w_e) },
-        TensorRef { name: "unembed.W_U", shape: &[1], data: Data::F32(&[1.25]) },
-    ];
-    let state = [TensorRef { name: "embed.W_E.m", shape: &[1], data: Data::F64(&moment) }];
-    if step == 4 {
+    save_together(writer, &[step]);
+}
+
+/// Save several steps at once.
+pub fn save_together(writer: &mut RunWriter, steps: &[u64]) {
+    if steps.contains(&4) {
         writer.log(&metrics(3)).unwrap();
     }
-    writer.save(step, &weights, Some(&state), &metrics(step)).unwrap();
+    let metrics: Vec<MetricsRow> = steps.iter().map(|step| metrics(*step)).collect();
+    let contents: Vec<([f32; 3], [f64; 1])> = steps
+        .iter()
+        .map(|step| *step as f32)
+        .map(|at| ([at, -at, 0.5], [f64::from(at) * 0.1]))
+        .collect();
+    let tensors: Vec<_> = contents
+        .iter()
+        .map(|(w_e, moment)| {
+            let weights = [
+                TensorRef { name: "embed.W_E", shape: &[3, 1], data: Data::F32(w_e) },
+                TensorRef { name: "unembed.W_U", shape: &[1], data: Data::F32(&[1.25]) },
+            ];
+            let data = Data::F64(moment);
+            (weights, [TensorRef { name: "embed.W_E.m", shape: &[1], data }])
+        })
+        .collect();
+    let saves = tensors.iter().zip(&metrics).map(|((weights, state), metrics)| Save {
+        weights,
+        optimizer: Some(state),
+        metrics,
+    });
+    writer.save(&saves.collect::<Vec<_>>()).unwrap();
 }
 
 /// Save all of [`STEPS`] that are not saved yet.

@@ -41,6 +41,16 @@ pub struct RunWriter {
     _lock: Lock,
 }
 
+/// A step to be saved.
+#[derive(Debug, Clone, Copy)]
+pub struct Save<'a> {
+    pub weights: &'a [TensorRef<'a>],
+    /// Ignored with [`SaveOptimizer::Never`]
+    pub optimizer: Option<&'a [TensorRef<'a>]>,
+    /// They tell the step, too.
+    pub metrics: &'a MetricsRow,
+}
+
 /// Where training begins.
 #[derive(Debug)]
 pub enum Start {
@@ -122,62 +132,75 @@ impl RunWriter {
         })
     }
 
-    /// Save a step: see the module for the order. With [`SaveOptimizer::Never`], `optimizer` is
-    /// ignored.
+    /// Save steps, in ascending order: see the module for the order on the disk. Several steps are
+    /// saved as one after the other would be, with one sync of each folder and log for all of them.
     ///
     /// # Errors
-    /// [`Error::Write`]: the steps before stay valid, and the run can be resumed.
-    /// [`Error::Internal`] if the step was saved before, or `metrics` is of another step.
-    pub fn save(
-        &mut self,
-        step: u64,
-        weights: &[TensorRef<'_>],
-        optimizer: Option<&[TensorRef<'_>]>,
-        metrics: &MetricsRow,
-    ) -> Result<()> {
-        if self.saved.is_some_and(|saved| step <= saved) || metrics.step != step {
-            let problem =
-                format!("step {step} saved after {:?}, metrics of {}", self.saved, metrics.step);
-            return Err(Error::Internal(problem));
+    /// [`Error::Write`]: the steps saved before stay valid, and the run can be resumed.
+    /// [`Error::Internal`] if a step was saved before.
+    pub fn save(&mut self, saves: &[Save<'_>]) -> Result<()> {
+        let mut batch = Batch::default();
+        let (mut rows, mut lines) = (String::new(), String::new());
+        let (mut last, mut state, mut superseded) = (self.saved, self.superseded, Vec::new());
+        for save in saves {
+            let step = save.metrics.step;
+            if last.is_some_and(|last| step <= last) {
+                return Err(Error::Internal(format!("step {step} saved after {last:?}")));
+            }
+            let optimizer = save.optimizer.filter(|_| self.keep != SaveOptimizer::Never);
+            lines += &self.stage(&mut batch, save, optimizer)?;
+            if optimizer.is_some() {
+                if let Some(older) = state.take() {
+                    lines += &removed_line(Part::Optimizer, older)?;
+                    superseded.push(older);
+                }
+                state = Some(step).filter(|_| self.keep == SaveOptimizer::Last);
+            }
+            rows += &jsonl::line(save.metrics)?;
+            last = Some(step);
         }
+        if saves.is_empty() {
+            return Ok(());
+        }
+        batch.commit()?;
+        self.metrics.append(&rows)?;
+        self.manifest.append(&lines)?;
+        (self.saved, self.superseded) = (last, state);
+        superseded.into_iter().try_for_each(|older| self.unlink(Part::Optimizer, older))?;
+        for path in std::mem::take(&mut self.parked) {
+            remove(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Write the files of a step under temporary names; returns their lines of the manifest.
+    fn stage(
+        &self,
+        batch: &mut Batch,
+        save: &Save<'_>,
+        optimizer: Option<&[TensorRef<'_>]>,
+    ) -> Result<String> {
+        let step = save.metrics.step;
         let mut metadata = BTreeMap::from([
             ("run".to_owned(), self.name.clone()),
             ("step".to_owned(), step.to_string()),
         ]);
-        let state = optimizer.filter(|_| self.keep != SaveOptimizer::Never);
-        let state = state.map(|state| to_bytes(state, &metadata)).transpose()?;
-        for (key, loss) in [("train_loss", metrics.train_loss), ("test_loss", metrics.test_loss)] {
+        let state = optimizer.map(|state| to_bytes(state, &metadata)).transpose()?;
+        let losses =
+            [("train_loss", save.metrics.train_loss), ("test_loss", save.metrics.test_loss)];
+        for (key, loss) in losses {
             // The shortest text that reads as the same number again.
             metadata.extend(loss.map(|loss| (key.to_owned(), format!("{loss:?}"))));
         }
-        let weights = to_bytes(weights, &metadata)?;
-
-        let mut batch = Batch::default();
-        let mut lines = String::new();
+        let weights = to_bytes(save.weights, &metadata)?;
         batch.stage(&self.dir.join(Part::Weights.name(step)), &weights)?;
+        let mut lines = String::new();
         if let Some(state) = &state {
             batch.stage(&self.dir.join(Part::Optimizer.name(step)), state)?;
             lines += &saved_line(Part::Optimizer, step, state)?;
         }
         lines += &saved_line(Part::Weights, step, &weights)?;
-        let superseded = self.superseded.filter(|_| state.is_some());
-        if let Some(older) = superseded {
-            lines += &removed_line(Part::Optimizer, older)?;
-        }
-        batch.commit()?;
-        self.metrics.append(&jsonl::line(metrics)?)?;
-        self.manifest.append(&lines)?;
-        self.saved = Some(step);
-        if let Some(older) = superseded {
-            self.unlink(Part::Optimizer, older)?;
-        }
-        for path in std::mem::take(&mut self.parked) {
-            remove(&path)?;
-        }
-        if state.is_some() && self.keep == SaveOptimizer::Last {
-            self.superseded = Some(step);
-        }
-        Ok(())
+        Ok(lines)
     }
 
     /// Keep the state of a step that the schedule does not save, until the next save.

@@ -1,23 +1,38 @@
-//! What the linked BLAS is, and that it keeps to one thread.
+//! What multiplies matrices, and that it keeps to one thread.
 //!
 //! Exactly one layer owns the cores: the engines' `rayon` pool. BLAS threads below it fight over
 //! the same cores (eight callers with two BLAS threads each did not finish in seconds what one
 //! thread did in 0.2 s) and may change the order of summation, so every call has one thread.
+//!
+//! The library is chosen when the program is built: OpenBLAS, or, with the feature `gemm` alone, one
+//! written in Rust that needs nothing from the system. Its kernel is chosen when the program starts,
+//! by the processor, never by a stopwatch.
 
+#[cfg(feature = "openblas")]
 mod ffi;
-
-use std::sync::OnceLock;
+#[cfg(feature = "openblas")]
+mod openblas;
+#[cfg(not(feature = "openblas"))]
+mod pure;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Which BLAS computes: recorded in `run.json` and in the metadata of every table, because other
+#[cfg(feature = "openblas")]
+use openblas as library;
+#[cfg(not(feature = "openblas"))]
+use pure as library;
+
+pub(crate) use library::one_thread;
+pub use library::{info, threading, threads};
+
+/// Which library computes: recorded in `run.json` and in the metadata of every table, because other
 /// kernels sum in another order and give other last bits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlasInfo {
-    /// `OpenBLAS`
+    /// `OpenBLAS`, or `faer` for the library in Rust
     pub library: String,
     /// Its version, such as `0.3.21`
     pub version: String,
@@ -25,72 +40,65 @@ pub struct BlasInfo {
     pub kernel: String,
 }
 
-/// The library, its version and its kernel.
-#[must_use]
-pub fn info() -> BlasInfo {
-    let config = ffi::config(); // "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH … Zen MAX_THREADS=64"
-    let mut words = config.split_whitespace();
-    BlasInfo {
-        library: words.next().unwrap_or("unknown").into(),
-        version: words.next().unwrap_or("unknown").into(),
-        kernel: ffi::core_name(),
-    }
-}
-
-/// How the library was built to run in parallel.
-#[must_use]
-pub fn threading() -> &'static str {
-    match ffi::parallel() {
-        0 => "serial build",
-        1 => "own threads",
-        2 => "OpenMP",
-        _ => "unknown",
-    }
-}
-
-/// Number of threads that a BLAS call uses now.
-#[must_use]
-pub fn threads() -> i32 {
-    one_thread();
-    ffi::threads()
-}
-
-/// Set BLAS to one thread, once. Every matrix product and every decomposition comes here first.
-pub(crate) fn one_thread() {
-    static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| ffi::set_threads(1));
-}
-
-/// Make sure that BLAS keeps to one thread, before any work.
+/// Make sure that products can be trusted, before any work: that the library keeps to one thread,
+/// may be called from several threads at once, and multiplies correctly on this processor.
 ///
 /// # Errors
-/// [`Error::Blas`] with the line to type, if the library ignores the request (OpenMP builds can).
-pub fn require_one_thread() -> Result<BlasInfo> {
-    match threads() {
-        1 if is_suspect() => Err(Error::Blas {
-            problem: format!(
-                "{} {} is not safe to call from several threads",
-                info().library,
-                info().version
-            ),
-            help: "install another build or version of OpenBLAS: 0.3.28 to 0.3.30 have races, and \
-                   serial builds have no locks"
-                .into(),
-        }),
-        1 => Ok(info()),
-        threads => Err(Error::Blas {
-            problem: format!("{threads} threads per call stay in force ({})", threading()),
-            help: "start again with OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 before the command"
-                .into(),
-        }),
+/// [`Error::Blas`] with what to do.
+pub fn require_sound() -> Result<BlasInfo> {
+    let info = info();
+    let refuse = |problem: String, help: &str| Err(Error::Blas { problem, help: help.into() });
+    if threads() != 1 {
+        let problem = format!("{} threads per call stay in force ({})", threads(), threading());
+        let help = "start again with OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 before the command";
+        return refuse(problem, help);
     }
+    let named = format!("{} {}", info.library, info.version);
+    if library::is_suspect(&info) {
+        return refuse(
+            format!("{named} is not safe to call from several threads"),
+            "install another build or version of OpenBLAS: 0.3.28 to 0.3.30 have races, and serial \
+             builds have no locks",
+        );
+    }
+    if !crate::linalg::multiplies_correctly() {
+        return refuse(
+            format!("{named} multiplies wrongly with its kernel {}", info.kernel),
+            "choose another kernel with OPENBLAS_CORETYPE=Haswell (AVX2) or OPENBLAS_CORETYPE=Nehalem \
+             before the command, or install another version",
+        );
+    }
+    Ok(info)
 }
 
-/// Builds whose concurrent calls are known to disturb each other: serial ones without locks, and
-/// versions with races (numpy issue 29391).
-fn is_suspect() -> bool {
-    let racy = ["0.3.28", "0.3.29", "0.3.30"].contains(&info().version.as_str());
-    racy || ffi::parallel() == 0
+/// A kernel that suits this processor better than the one in force, by its name in OpenBLAS.
+///
+/// OpenBLAS chooses by a list of processors that it knows; one that is newer gets a kernel of an old
+/// one, though it has the wide vectors of AVX-512.
+#[must_use]
+pub fn better_kernel(info: &BlasInfo, features: &[&str]) -> Option<&'static str> {
+    const WITH_AVX512: [&str; 5] = ["SkylakeX", "Cooperlake", "SapphireRapids", "Zen4", "Zen5"];
+    const NEEDED: [&str; 4] = ["avx512f", "avx512bw", "avx512dq", "avx512vl"];
+    let has = |feature: &&str| features.contains(feature);
+    let wide = WITH_AVX512.iter().any(|name| info.kernel.eq_ignore_ascii_case(name));
+    (info.library == "OpenBLAS" && !wide && NEEDED.iter().all(has)).then_some("SkylakeX")
+}
+
+/// Vector instruction sets of this processor that matter here.
+#[must_use]
+pub fn vector_features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let features = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512bw", is_x86_feature_detected!("avx512bw")),
+        ("avx512dq", is_x86_feature_detected!("avx512dq")),
+        ("avx512vl", is_x86_feature_detected!("avx512vl")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let features = [("neon", cfg!(target_arch = "aarch64"))];
+    features.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]
@@ -98,10 +106,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blas_is_named_and_keeps_to_one_thread() {
-        let info = require_one_thread().unwrap();
-        assert_eq!(info.library, "OpenBLAS");
+    fn the_library_is_named_and_keeps_to_one_thread() {
+        let info = require_sound().unwrap();
+        let expected = if cfg!(feature = "openblas") { "OpenBLAS" } else { "faer" };
+        assert_eq!(info.library, expected);
         assert!(info.version.split('.').count() >= 2, "{info:?}");
         assert!(!info.kernel.is_empty());
+    }
+
+    #[test]
+    fn a_processor_that_openblas_does_not_know_gets_its_wide_vectors() {
+        let info = |library: &str, kernel: &str| BlasInfo {
+            library: library.into(),
+            version: "0.3.21".into(),
+            kernel: kernel.into(),
+        };
+        let all = ["avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"];
+        for old in ["Haswell", "Zen", "Prescott"] {
+            assert_eq!(better_kernel(&info("OpenBLAS", old), &all), Some("SkylakeX"));
+            assert_eq!(better_kernel(&info("OpenBLAS", old), &all[..5]), None);
+        }
+        for wide in ["SkylakeX", "Cooperlake", "SAPPHIRERAPIDS"] {
+            assert_eq!(better_kernel(&info("OpenBLAS", wide), &all), None);
+        }
+        assert_eq!(better_kernel(&info("faer", "avx2"), &all), None);
     }
 }

@@ -29,7 +29,7 @@ pub fn run(_args: &DoctorArgs) -> anyhow::Result<u8> {
     if let Some(bytes) = doctor::memory() {
         line("memory", format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)));
     }
-    let features = doctor::vector_features();
+    let features = blas::vector_features();
     line("vectors", features.join(" "));
     let rate = doctor::product_rate();
     line("f32 products", format!("{rate:.0} GFLOP/s on one thread"));

@@ -5,6 +5,7 @@
 
 pub mod analyze;
 pub mod doctor;
+mod kernel;
 pub mod landscape;
 pub mod report;
 pub mod signals;
@@ -66,6 +67,7 @@ struct CompletionsArgs {
 /// Parse the command line of `groundswell` and run it.
 #[must_use]
 pub fn main() -> ExitCode {
+    kernel::choose();
     let cli = Cli::parse();
     cli.common.start_logging();
     report::run(&cli.common, || execute(&cli.command))

@@ -109,7 +109,12 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
             let seconds = started.elapsed().as_secs_f64();
             let (steps, saved) = (report.step, report.saved);
             let summary = format!("{out}: {steps} steps, {saved} checkpoints saved");
-            format!("{summary} in {seconds:.1} s\n  {}\n", describe(&report))
+            let waited = report.waited.as_secs_f64();
+            let share = 100.0 * waited / seconds;
+            format!(
+                "{summary} in {seconds:.1} s, {waited:.1} s of it ({share:.1} %) waiting for saves\n  {}\n",
+                describe(&report)
+            )
         }
     };
     print(text.as_bytes())
@@ -128,6 +133,7 @@ fn describe(report: &Report) -> String {
 /// Parse the command line and run it.
 #[must_use]
 pub fn main() -> std::process::ExitCode {
+    super::kernel::choose();
     let args = TrainArgs::parse();
     args.common.start_logging();
     super::report::run(&args.common, || match &args.command {

@@ -5,31 +5,16 @@
 //! never contracted into fused operations, and sums run in `LANES` fixed partial sums.
 
 use multiversion::multiversion;
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
 
 use super::Scalar;
 
 /// Partial sums of a dot product; 16 f32 fill the widest vectors in use.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
-/// `Σ_i a_i b_i`, in `LANES` partial sums added up in order.
-///
-/// # Panics
-/// If the lengths differ.
+/// The sum of partial sums, by halving: a fixed order, and a small rounding error.
 #[inline(always)]
-pub fn dot<F: Scalar>(a: &[F], b: &[F]) -> F {
-    assert_eq!(a.len(), b.len());
-    let mut partial = [F::zero(); LANES];
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    for (x, y) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..LANES {
-            partial[lane] += x[lane] * y[lane];
-        }
-    }
-    for (lane, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
-        partial[lane] += *x * *y;
-    }
-    // Halving keeps the order fixed and the rounding error small.
+pub fn fold_lanes<F: Scalar>(mut partial: [F; LANES]) -> F {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
@@ -96,46 +81,68 @@ pub fn exp(x: f64) -> f64 {
     if x < -708.0 { 0.0 } else { mantissa * power }
 }
 
-/// Cross-entropy of one row of logits, in nats, and optionally its gradient.
+/// What [`row_loss`] finds in one row.
+struct RowLoss {
+    /// In nats
+    loss: f64,
+    /// Whether the largest logit is the label's; ties go to the lowest class
+    correct: bool,
+    /// `Σ_{c≠y} e^{z_c − z_y − shift}`, and the same with `c = y`
+    others: f64,
+    total: f64,
+}
+
+/// Cross-entropy of one row of logits, in nats, and what its gradient is made of.
 ///
 /// ```text
 /// ℓ = log1p( Σ_{c≠y} e^{z_c − z_y} )              if every other logit is below z_y
 /// ℓ = m + ln( e^{−m} + Σ_{c≠y} e^{z_c − z_y − m} )   otherwise, m = max_{c≠y} (z_c − z_y)
-/// ∂ℓ/∂z_c = softmax_c   (c ≠ y),      ∂ℓ/∂z_y = −Σ_{c≠y} softmax_c
 /// ```
 ///
 /// In this form a loss near 0 keeps its relative precision; `1 − p_y` or `logsumexp − z_y` would
-/// lose it. `gaps` is scratch as long as the row; on return it holds the gradient in f64.
+/// lose it. `terms` is scratch as long as the row; on return it holds `e^{z_c − z_y − shift}`, 0 for
+/// the label.
 #[inline(always)]
-fn row_loss<F: Scalar>(logits: &[F], label: usize, gaps: &mut [f64]) -> f64 {
+fn row_loss<F: Scalar>(logits: &[F], label: usize, terms: &mut [f64]) -> RowLoss {
     let own = logits[label].widen();
-    let mut max = f64::NEG_INFINITY;
-    for (gap, logit) in gaps.iter_mut().zip(logits) {
+    for (gap, logit) in terms.iter_mut().zip(logits) {
         *gap = logit.widen() - own;
     }
-    gaps[label] = f64::NEG_INFINITY;
-    for gap in gaps.iter() {
-        // Not f64::max: it skips NaN, and a NaN logit must end as a NaN loss.
-        max = if *gap > max || gap.is_nan() { *gap } else { max };
-    }
+    terms[label] = f64::NEG_INFINITY;
+    let max = max(terms);
     let shift = if max < 0.0 { 0.0 } else { max };
-    for gap in gaps.iter_mut() {
-        *gap = exp(*gap - shift);
+    for term in terms.iter_mut() {
+        *term = exp(*term - shift);
     }
-    let others = sum(gaps);
-    let own_term = exp(-shift);
-    let total = own_term + others;
-    for gap in gaps.iter_mut() {
-        *gap /= total;
-    }
-    gaps[label] = -(others / total);
-    if max.is_nan() || others.is_nan() {
-        f64::NAN
+    let others = sum(terms);
+    let total = exp(-shift) + others;
+    let loss = if others.is_nan() {
+        f64::NAN // `max` may have passed over it
     } else if shift > 0.0 {
         shift + total.ln()
     } else {
         others.ln_1p()
+    };
+    // Equal logits are rare: only then does the order of the classes matter.
+    let correct = max < 0.0 || (max <= 0.0 && argmax(logits) == label);
+    RowLoss { loss, correct, others, total }
+}
+
+/// Largest of the numbers that are not NaN, in `LANES` partial maxima.
+#[inline(always)]
+fn max(x: &[f64]) -> f64 {
+    let larger = |a: f64, b: f64| if b > a { b } else { a };
+    let mut partial = [f64::NEG_INFINITY; LANES];
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    for block in blocks {
+        for lane in 0..LANES {
+            partial[lane] = larger(partial[lane], block[lane]);
+        }
     }
+    for (lane, value) in rest.iter().enumerate() {
+        partial[lane] = larger(partial[lane], *value);
+    }
+    partial.into_iter().fold(f64::NEG_INFINITY, larger)
 }
 
 /// `Σ_i x_i` in `LANES` partial sums.
@@ -174,22 +181,32 @@ impl std::ops::AddAssign for RowSums {
 ///
 /// # Panics
 /// If the lengths differ.
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn add<F: Scalar>(x: &[F], y: &mut [F]) {
     axpy(F::one(), x, y);
 }
 
-/// Cross-entropy and hits, summed over rows; `logits` is `[labels.len(), classes]`, row by row.
+/// A row of a matrix whose columns are neighbours in memory.
+fn slice_of<F>(row: ArrayView1<'_, F>) -> &[F] {
+    row.to_slice().expect("the columns of logits are contiguous")
+}
+
+/// Cross-entropy and hits, summed over rows; `logits` is `[labels.len(), classes]`, `terms` scratch
+/// of `classes` values.
 ///
 /// # Panics
-/// If the sizes do not fit, or a label is not below `classes`.
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-pub fn cross_entropy<F: Scalar>(logits: &[F], classes: usize, labels: &[usize]) -> RowSums {
-    let mut gaps = vec![0.0; classes];
+/// If the sizes do not fit, the columns are not contiguous, or a label is not below `classes`.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub fn cross_entropy<F: Scalar>(
+    logits: ArrayView2<'_, F>,
+    labels: &[usize],
+    terms: &mut [f64],
+) -> RowSums {
+    assert_eq!(logits.dim(), (labels.len(), terms.len()));
     let mut sums = RowSums::default();
-    for (row, &label) in logits.chunks_exact(classes).zip(labels) {
-        sums.loss += row_loss(row, label, &mut gaps);
-        sums.correct += usize::from(argmax(row) == label);
+    for (row, &label) in logits.outer_iter().zip(labels) {
+        let found = row_loss(slice_of(row), label, terms);
+        sums += RowSums { loss: found.loss, correct: usize::from(found.correct) };
     }
     sums
 }
@@ -197,8 +214,8 @@ pub fn cross_entropy<F: Scalar>(logits: &[F], classes: usize, labels: &[usize]) 
 /// Cross-entropy, in nats, and hit of every row of `logits`, `[labels.len(), classes]`.
 ///
 /// # Panics
-/// As [`cross_entropy`].
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+/// If the sizes do not fit, or a label is not below `classes`.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn row_losses<F: Scalar>(
     logits: &[F],
     classes: usize,
@@ -206,32 +223,40 @@ pub fn row_losses<F: Scalar>(
     losses: &mut [f64],
     correct: &mut [bool],
 ) {
-    let mut gaps = vec![0.0; classes];
+    let mut terms = vec![0.0; classes];
     for (i, (row, &label)) in logits.chunks_exact(classes).zip(labels).enumerate() {
-        losses[i] = row_loss(row, label, &mut gaps);
-        correct[i] = argmax(row) == label;
+        let found = row_loss(row, label, &mut terms);
+        (losses[i], correct[i]) = (found.loss, found.correct);
     }
 }
 
-/// The same, and the gradient of `scale · Σ ℓ` with respect to the logits in their place.
+/// As [`cross_entropy`], and the gradient of `scale · Σ ℓ` with respect to the logits in their
+/// place.
+///
+/// ```text
+/// ∂ℓ/∂z_c = softmax_c   (c ≠ y),      ∂ℓ/∂z_y = −Σ_{c≠y} softmax_c
+/// ```
 ///
 /// # Panics
 /// As [`cross_entropy`].
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn cross_entropy_backward<F: Scalar>(
-    logits: &mut [F],
-    classes: usize,
+    mut logits: ArrayViewMut2<'_, F>,
     labels: &[usize],
     scale: f64,
+    terms: &mut [f64],
 ) -> RowSums {
-    let mut gaps = vec![0.0; classes];
+    assert_eq!(logits.dim(), (labels.len(), terms.len()));
     let mut sums = RowSums::default();
-    for (row, &label) in logits.chunks_exact_mut(classes).zip(labels) {
-        sums.loss += row_loss(row, label, &mut gaps);
-        sums.correct += usize::from(argmax(row) == label);
-        for (logit, gradient) in row.iter_mut().zip(&gaps) {
-            *logit = F::narrow(scale * gradient);
+    for (mut row, &label) in logits.outer_iter_mut().zip(labels) {
+        let row = row.as_slice_mut().expect("the columns of logits are contiguous");
+        let found = row_loss(row, label, terms);
+        let factor = scale / found.total;
+        for (logit, term) in row.iter_mut().zip(terms.iter()) {
+            *logit = F::narrow(factor * term);
         }
+        row[label] = F::narrow(-factor * found.others);
+        sums += RowSums { loss: found.loss, correct: usize::from(found.correct) };
     }
     sums
 }
@@ -254,6 +279,12 @@ mod tests {
 
     use super::*;
 
+    /// The kernel on a single row.
+    fn of_row<F: Scalar>(row: &[F], label: usize) -> RowSums {
+        let logits = ArrayView2::from_shape((1, row.len()), row).unwrap();
+        cross_entropy(logits, &[label], &mut vec![0.0; row.len()])
+    }
+
     /// Units in the last place between two positive numbers.
     fn ulps(a: f64, b: f64) -> u64 {
         a.to_bits().abs_diff(b.to_bits())
@@ -275,7 +306,7 @@ mod tests {
     #[test]
     fn a_confident_row_keeps_its_relative_precision() {
         // ℓ = log1p(2 e^-40): 1 − p_y would give 0.
-        let sums = cross_entropy(&[40.0, 0.0, 0.0], 3, &[0]);
+        let sums = of_row(&[40.0, 0.0, 0.0], 0);
         let expected = (2.0 * (-40.0f64).exp()).ln_1p();
         assert!((sums.loss / expected - 1.0).abs() < 1e-14, "{}", sums.loss);
         assert_eq!(sums.correct, 1);
@@ -283,11 +314,12 @@ mod tests {
 
     #[test]
     fn a_wrong_row_and_huge_logits_stay_finite() {
-        let sums = cross_entropy(&[0.0f32, 800.0, -800.0], 3, &[0]);
+        let sums = of_row(&[0.0f32, 800.0, -800.0], 0);
         assert!((sums.loss - 800.0).abs() < 1e-12);
-        assert!(cross_entropy(&[0.0, f64::NAN, 1.0], 3, &[0]).loss.is_nan());
-        assert_eq!(cross_entropy(&[1.0, 1.0, 1.0], 3, &[0]).correct, 1, "ties: the lowest class");
-        assert_eq!(cross_entropy(&[1.0, 1.0, 1.0], 3, &[1]).correct, 0);
+        assert!(of_row(&[0.0, f64::NAN, 1.0], 0).loss.is_nan());
+        assert!(of_row(&[f64::NAN, 0.0, 1.0], 0).loss.is_nan());
+        assert_eq!(of_row(&[1.0, 1.0, 1.0], 0).correct, 1, "ties: the lowest class");
+        assert_eq!(of_row(&[1.0, 1.0, 1.0], 1).correct, 0);
     }
 
     proptest! {
@@ -300,20 +332,14 @@ mod tests {
             let total: f64 = logits.iter().map(|z| z.exp()).sum();
             let expected = total.ln() - logits[label];
             let mut d_logits = logits.clone();
-            let sums = cross_entropy_backward(&mut d_logits, logits.len(), &[label], 0.5);
+            let row = ArrayViewMut2::from_shape((1, logits.len()), &mut d_logits).unwrap();
+            let sums = cross_entropy_backward(row, &[label], 0.5, &mut vec![0.0; logits.len()]);
             prop_assert!((sums.loss - expected).abs() < 1e-13 * total.max(1.0));
             for (c, d) in d_logits.iter().enumerate() {
                 let softmax = logits[c].exp() / total;
                 let expected = 0.5 * (softmax - f64::from(u8::from(c == label)));
                 prop_assert!((d - expected).abs() < 1e-14, "{} {}", d, expected);
             }
-        }
-
-        #[test]
-        fn dot_adds_every_product(a in prop::collection::vec(-4.0..4.0f64, 0..70)) {
-            let b: Vec<f64> = a.iter().map(|x| x + 1.0).collect();
-            let expected: f64 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
-            prop_assert!((dot(&a, &b) - expected).abs() < 1e-12);
         }
     }
 }

@@ -4,7 +4,8 @@
 //! and no overflow inside), the driver, a check of its result, the second driver.
 
 use ndarray::{Array2, ArrayView2};
-use ndarray_linalg::{EigValsh, JobSvd, SVD, SVDDC, UPLO};
+
+use super::library;
 
 /// Why a matrix has no singular values here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,11 +86,8 @@ pub fn singular_values(a: ArrayView2<'_, f64>) -> Result<Vec<f64>, NoSpectrum> {
         let sum = sigma.iter().map(|x| x * x).sum::<f64>();
         descending && positive && (sum - energy).abs() <= tolerance
     };
-    let divide_and_conquer = guarded.matrix.svddc(JobSvd::None).ok().map(|(_, s, _)| s.to_vec());
-    let sigma = divide_and_conquer.filter(|sigma| sound(sigma)).or_else(|| {
-        let iterated = guarded.matrix.svd(false, false).ok().map(|(_, s, _)| s.to_vec());
-        iterated.filter(|sigma| sound(sigma))
-    });
+    let drivers = library::SVD_DRIVERS.iter();
+    let sigma = drivers.filter_map(|driver| driver(&guarded.matrix)).find(|sigma| sound(sigma));
     sigma.map(|sigma| rescale(sigma, guarded.exponent)).ok_or(NoSpectrum::NoConvergence)
 }
 
@@ -110,7 +108,7 @@ pub fn gram_singular_values(a: ArrayView2<'_, f64>) -> Result<Vec<f64>, NoSpectr
     } else {
         super::matmul(view.t(), view) // [cols, cols]
     };
-    let eigenvalues = gram.eigvalsh(UPLO::Lower).map_err(|_| NoSpectrum::NoConvergence)?;
+    let eigenvalues = library::symmetric_eigenvalues(&gram).ok_or(NoSpectrum::NoConvergence)?;
     // Ascending; rounding can leave the smallest a little below zero.
     let sigma = eigenvalues.iter().rev().map(|value| value.max(0.0).sqrt()).collect();
     Ok(rescale(sigma, guarded.exponent))

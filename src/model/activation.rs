@@ -47,7 +47,7 @@ fn normal_cdf(x: f64) -> f64 {
     0.5 * libm::erfc(-x / std::f64::consts::SQRT_2)
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn relu<F: Scalar>(values: &mut [F]) {
     for value in values {
         // A comparison, not `max`: NaN must stay NaN.
@@ -55,7 +55,7 @@ fn relu<F: Scalar>(values: &mut [F]) {
     }
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn relu_backward<F: Scalar>(d_values: &mut [F], h: &[F]) {
     for (d, h) in d_values.iter_mut().zip(h) {
         *d = if *h > F::zero() { *d } else { F::zero() };

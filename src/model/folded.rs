@@ -1,30 +1,35 @@
 //! The one-layer transformer by exact algebra: the fast path.
 //!
-//! The same function as [`super::plain`], at a fifth of the arithmetic:
+//! The same function as [`super::plain`], at a tenth of the arithmetic:
 //!
 //! - Only `2p + 1` different (token, position) vectors enter the block, so keys, values and head
 //!   outputs are computed for those rows, never per pair.
 //! - The query at `=` is one vector per head, hence a score is one number per row; a pair's pattern
-//!   is a softmax over three of them, and attention is a weighted sum of table rows (`mix`).
-//! - Only the last position needs the MLP and the unembedding.
+//!   is a softmax over three of them.
+//! - Only the last position needs the MLP and the unembedding, and both read the residual stream
+//!   linearly, through `R = [W_in; W_Uᵀ]`. So what a head writes at a row is read once per row, not
+//!   once per pair: neurons before their nonlinearity, and the part of the logits that skips the
+//!   MLP, are a weighted sum of `3 · heads` rows of a table (`mix`).
 //! - The neurons reach the logits through `G = W_Uᵀ W_out` in one product per pair instead of two;
 //!   the chain rule unfolds the gradient of `G` once per step, not once per pair.
 //!
-//! What remains per pair are the products with `W_in` and `G`. In the notation below, rows `t` are
-//! (token, position) pairs in the order of `mix`.
+//! What remains per pair is the product with `G`. In the notation below, rows `t` are (token,
+//! position) pairs in the order of `mix`.
 //!
 //! ```text
-//! x_t = W_E[:,tok] + W_pos[pos]          r_h = W_K^hᵀ W_Q^h x_= / √d_head      S_h[t] = x_t · r_h
-//! v_t = x_t W_Vᵀ                         O_h[t] = v_t^h W_O^hᵀ                 D_h[t] = O_h[t] W_U
-//! mid = x_= + Σ A O                      logits = (x_= + b_out) W_U + Σ A D + act(W_in mid + b_in) Gᵀ
+//! x_t = W_E[:,tok] + W_pos[pos]      r_h = W_K^hᵀ W_Q^h x_= / √d_head      S_h[t] = x_t · r_h
+//! v_t = W_V x_t                      B_h = W_O^hᵀ Rᵀ                       T_h[t] = v_t^hᵀ B_h
+//! [pre | skip] = R x_= + [b_in | W_Uᵀ b_out] + Σ A T            logits = skip + G act(pre)
 //! ```
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 
-use super::mix::{self, RowSums, Rows};
-use super::{Model, POSITIONS, Transformer, activation, names};
+use super::mix::{self, CHUNK, RowSums, Rows};
+use super::{Fork, Model, POSITIONS, Transformer, activation, names};
+use crate::linalg::aligned::Aligned;
 use crate::linalg::{Scalar, matmul_into};
 use crate::params::{Layout, Params};
 
@@ -44,53 +49,51 @@ pub struct Tables<F> {
     q: Array2<F>,
     /// r, `[heads, d_model]`
     r: Array2<F>,
-    /// S, `[heads, 2p + 1]`
+    /// S, `[heads, 2p + 1]`, and `exp(S − max S)`
     scores: Array2<F>,
+    exponentials: Vec<f64>,
     /// v, `[2p + 1, heads · d_head]`
     v: Array2<F>,
-    /// O and D, `[heads · (2p + 1), d_model]` and `[…, classes]`
-    out: Array2<F>,
-    direct: Array2<F>,
-    /// `(x_= + b_out) W_U`, and its first factor, `[1, classes]` and `[1, d_model]`
-    base_logits: Array2<F>,
+    /// R, `[d_mlp + classes, d_model]`
+    readers: Array2<F>,
+    /// B, `[heads · d_head, d_mlp + classes]`
+    reads: Array2<F>,
+    /// T, `[heads · (2p + 1), width]`, and what every pair starts from, `[1, width]`
+    table: Aligned<F>,
+    base: Aligned<F>,
+    /// `x_= + b_out`, `[1, d_model]`
     base_post: Array2<F>,
     /// G, `[classes, d_mlp]`
     fold: Array2<F>,
-    w_in: Array2<F>,
-    b_in: Vec<F>,
-    /// Gradients on the way back: shapes of x, v, O.
+    /// Gradients on the way back: shapes of x, v, B, r, q.
     d_x: Array2<F>,
     d_v: Array2<F>,
-    d_out: Array2<F>,
+    d_reads: Array2<F>,
+    d_r: Array2<F>,
+    d_q: Array2<F>,
 }
 
 /// Activations of one block.
 #[derive(Debug)]
 pub struct Block<F> {
     rows: usize,
-    /// `[rows, heads, POSITIONS]`
+    /// `[rows, heads, POSITIONS]`, and scratch for its gradient
     pattern: Vec<F>,
-    /// `[rows, d_model]`; on the way back its gradient
-    mid: Array2<F>,
-    d_mid: Array2<F>,
+    d_pattern: Vec<F>,
+    /// `[neurons | logits]`, `[rows, width]`; on the way back the gradient before the nonlinearity,
+    /// and that of the logits
+    mixed: Aligned<F>,
     /// `[rows, d_mlp]`
-    h: Array2<F>,
-    d_h: Array2<F>,
+    d_h: Aligned<F>,
     pre: Vec<F>,
-    /// `[rows, classes]`, later their gradient
-    logits: Array2<F>,
 }
 
 /// Names of the gradient sums.
 mod sum {
     pub const FOLD: &str = "G";
-    pub const W_IN: &str = "W_in";
-    pub const B_IN: &str = "b_in";
-    pub const BASE_MID: &str = "base_mid";
-    pub const BASE_LOGITS: &str = "base_logits";
+    pub const BASE: &str = "base";
     pub const SCORES: &str = "S";
-    pub const OUT: &str = "O";
-    pub const DIRECT: &str = "D";
+    pub const TABLE: &str = "T";
 }
 
 impl Folded {
@@ -98,15 +101,13 @@ impl Folded {
     #[must_use]
     pub fn new(net: Transformer) -> Self {
         let rows = net.heads * net.token_rows();
+        let width = width(&net);
         let sums = Layout::new([
+            // Those with long rows first: they begin at a cache line, and so do their rows.
+            (sum::TABLE, vec![rows, width]),
+            (sum::BASE, vec![width]),
             (sum::FOLD, vec![net.classes, net.d_mlp]),
-            (sum::W_IN, vec![net.d_mlp, net.d_model]),
-            (sum::B_IN, vec![net.d_mlp]),
-            (sum::BASE_MID, vec![net.d_model]),
-            (sum::BASE_LOGITS, vec![net.classes]),
             (sum::SCORES, vec![net.heads, net.token_rows()]),
-            (sum::OUT, vec![rows, net.d_model]),
-            (sum::DIRECT, vec![rows, net.classes]),
         ]);
         Self { net, sums }
     }
@@ -121,34 +122,97 @@ impl Folded {
         Rows {
             p: self.net.p,
             heads: self.net.heads,
-            d_model: self.net.d_model,
-            classes: self.net.classes,
+            width: width(&self.net),
             scores: slice(&tables.scores),
-            out: slice(&tables.out),
-            direct: slice(&tables.direct),
-            base_mid: tables.x.row(2 * self.net.p).to_slice().expect("rows are contiguous"),
-            base_logits: slice(&tables.base_logits),
+            exponentials: &tables.exponentials,
+            table: &tables.table,
+            base: &tables.base,
         }
     }
 
     /// Columns of head `h` in `[…, heads · d_head]`.
-    fn part(&self, head: usize) -> std::ops::Range<usize> {
+    fn part(&self, head: usize) -> Range<usize> {
         head * self.net.d_head..(head + 1) * self.net.d_head
     }
 
     /// Rows of head `h` in `[heads · (2p + 1), …]`.
-    fn band(&self, head: usize) -> std::ops::Range<usize> {
+    fn band(&self, head: usize) -> Range<usize> {
         head * self.net.token_rows()..(head + 1) * self.net.token_rows()
     }
+
+    /// `[rows, width]`
+    fn mixed<'a, F: Scalar>(&self, values: &'a [F], rows: usize) -> ArrayView2<'a, F> {
+        let shape = (rows, width(&self.net));
+        ArrayView2::from_shape(shape, &values[..shape.0 * shape.1]).expect("rows of a block")
+    }
+
+    /// Columns of the logits in a row.
+    fn logit_columns(&self) -> Range<usize> {
+        self.net.d_mlp..self.net.d_mlp + self.net.classes
+    }
+
+    /// B and T of some heads: `B_h = W_O^hᵀ Rᵀ`, `T_h[t] = v_t^hᵀ B_h`.
+    fn read_heads<F: Scalar>(
+        &self,
+        heads: Range<usize>,
+        (w_o, readers, v): (ArrayView2<'_, F>, ArrayView2<'_, F>, ArrayView2<'_, F>),
+        mut reads: ArrayViewMut2<'_, F>,
+        mut table: ArrayViewMut2<'_, F>,
+        fork: &impl Fork,
+    ) {
+        if heads.len() == 1 {
+            let part = s![.., self.part(heads.start)];
+            matmul_into(w_o.slice(part).t(), readers.t(), F::zero(), reads.view_mut());
+            let table = table.slice_mut(s![.., ..readers.nrows()]);
+            matmul_into(v.slice(part), reads.view(), F::zero(), table);
+            return;
+        }
+        let (half, middle) = (heads.len() / 2, heads.start + heads.len() / 2);
+        let (first_reads, second_reads) = reads.split_at(Axis(0), half * self.net.d_head);
+        let (first, second) = table.split_at(Axis(0), half * self.net.token_rows());
+        let given = (w_o, readers, v);
+        fork.both(
+            || self.read_heads(heads.start..middle, given, first_reads, first, fork),
+            || self.read_heads(middle..heads.end, given, second_reads, second, fork),
+        );
+    }
+
+    /// Gradients of v and B of some heads from that of T.
+    fn read_heads_backward<F: Scalar>(
+        &self,
+        heads: Range<usize>,
+        tables: (ArrayView2<'_, F>, ArrayView2<'_, F>),
+        d_table: ArrayView2<'_, F>,
+        d_v: ArrayViewMut2<'_, F>,
+        d_reads: ArrayViewMut2<'_, F>,
+        fork: &impl Fork,
+    ) {
+        let (v, reads) = tables;
+        if heads.len() == 1 {
+            let part = self.part(heads.start);
+            let d_table = d_table.slice(s![self.band(heads.start), ..reads.ncols()]);
+            matmul_into(d_table, reads.slice(s![part.clone(), ..]).t(), F::zero(), d_v);
+            matmul_into(v.slice(s![.., part]).t(), d_table, F::zero(), d_reads);
+            return;
+        }
+        let (half, middle) = (heads.len() / 2, heads.start + heads.len() / 2);
+        let (first_v, second_v) = d_v.split_at(Axis(1), half * self.net.d_head);
+        let (first, second) = d_reads.split_at(Axis(0), half * self.net.d_head);
+        fork.both(
+            || self.read_heads_backward(heads.start..middle, tables, d_table, first_v, first, fork),
+            || self.read_heads_backward(middle..heads.end, tables, d_table, second_v, second, fork),
+        );
+    }
+}
+
+/// Length of a row of the table.
+fn width(net: &Transformer) -> usize {
+    (net.d_mlp + net.classes).next_multiple_of(CHUNK)
 }
 
 /// Arrays made here are row-major.
 fn slice<F>(array: &Array2<F>) -> &[F] {
     array.as_slice().expect("row-major by construction")
-}
-
-fn slice_mut<F>(array: &mut Array2<F>) -> &mut [F] {
-    array.as_slice_mut().expect("row-major by construction")
 }
 
 impl<F: Scalar> Model<F> for Folded {
@@ -167,109 +231,128 @@ impl<F: Scalar> Model<F> for Folded {
         self.net.classes
     }
 
+    /// A pair works on `3 · heads` rows of the table; clearing and adding up touches all of them.
+    fn least_rows(&self) -> usize {
+        4 * self.net.token_rows()
+    }
+
     fn new_tables(&self) -> Tables<F> {
         let Transformer { d_model, heads, d_mlp, classes, .. } = self.net;
-        let tokens = self.net.token_rows();
+        let (tokens, width) = (self.net.token_rows(), width(&self.net));
         let zeros = |rows, columns| Array2::zeros((rows, columns));
         Tables {
             x: zeros(tokens, d_model),
             q: zeros(1, d_model),
             r: zeros(heads, d_model),
             scores: zeros(heads, tokens),
+            exponentials: vec![0.0; heads * tokens],
             v: zeros(tokens, d_model),
-            out: zeros(heads * tokens, d_model),
-            direct: zeros(heads * tokens, classes),
-            base_logits: zeros(1, classes),
+            readers: zeros(d_mlp + classes, d_model),
+            reads: zeros(d_model, d_mlp + classes),
+            table: Aligned::zeros(heads * tokens * width),
+            base: Aligned::zeros(width),
             base_post: zeros(1, d_model),
             fold: zeros(classes, d_mlp),
-            w_in: zeros(d_mlp, d_model),
-            b_in: vec![F::zero(); d_mlp],
             d_x: zeros(tokens, d_model),
             d_v: zeros(tokens, d_model),
-            d_out: zeros(heads * tokens, d_model),
+            d_reads: zeros(d_model, d_mlp + classes),
+            d_r: zeros(heads, d_model),
+            d_q: zeros(1, d_model),
         }
     }
 
     fn new_block(&self, rows: usize) -> Block<F> {
-        let Transformer { d_model, heads, d_mlp, classes, activation, .. } = self.net;
+        let Transformer { heads, d_mlp, activation, .. } = self.net;
         Block {
             rows,
             pattern: vec![F::zero(); rows * heads * POSITIONS],
-            mid: Array2::zeros((rows, d_model)),
-            d_mid: Array2::zeros((rows, d_model)),
-            h: Array2::zeros((rows, d_mlp)),
-            d_h: Array2::zeros((rows, d_mlp)),
+            d_pattern: vec![F::zero(); rows * heads * POSITIONS],
+            mixed: Aligned::zeros(rows * width(&self.net)),
+            d_h: Aligned::zeros(rows * d_mlp),
             pre: vec![F::zero(); activation::scratch_len(activation, rows * d_mlp)],
-            logits: Array2::zeros((rows, classes)),
         }
     }
 
-    fn prepare(&self, params: &Params<F>, tables: &mut Tables<F>) {
-        let Transformer { p, heads, d_head, .. } = self.net;
+    fn prepare(&self, params: &Params<F>, tables: &mut Tables<F>, fork: &impl Fork) {
+        let Transformer { p, heads, d_head, d_mlp, .. } = self.net;
         let (zero, one) = (F::zero(), F::one());
         let (w_e, w_pos) = (params.matrix(names::W_E), params.matrix(names::W_POS));
-        for (t, mut x) in tables.x.rows_mut().into_iter().enumerate() {
-            let (token, position) = if t == 2 * p { (p, 2) } else { (t % p, t / p) };
-            x.assign(&w_e.column(token));
-            x.scaled_add(one, &w_pos.row(position));
-        }
-        let x_last = tables.x.slice(s![2 * p.., ..]); // [1, d_model]
-        matmul_into(x_last, params.stacked(names::W_Q).t(), zero, tables.q.view_mut());
-        tables.q /= F::narrow((d_head as f64).sqrt());
-        let w_k = params.stacked(names::W_K);
-        for head in 0..heads {
-            let q = tables.q.slice(s![.., self.part(head)]);
-            let w_k = w_k.slice(s![self.part(head), ..]);
-            matmul_into(q, w_k, zero, tables.r.slice_mut(s![head..=head, ..]));
-        }
-        matmul_into(tables.r.view(), tables.x.t(), zero, tables.scores.view_mut());
-        let w_v = params.stacked(names::W_V);
-        matmul_into(tables.x.view(), w_v.t(), zero, tables.v.view_mut());
-        let w_o = params.matrix(names::W_O);
-        for head in 0..heads {
-            let v = tables.v.slice(s![.., self.part(head)]);
-            let w_o = w_o.slice(s![.., self.part(head)]);
-            matmul_into(v, w_o.t(), zero, tables.out.slice_mut(s![self.band(head), ..]));
-        }
-        let w_u = params.matrix(names::W_U);
-        matmul_into(tables.out.view(), w_u, zero, tables.direct.view_mut());
-        tables.base_post.row_mut(0).assign(&tables.x.row(2 * p));
-        tables.base_post.row_mut(0).scaled_add(one, &params.vector(names::B_OUT));
-        matmul_into(tables.base_post.view(), w_u, zero, tables.base_logits.view_mut());
-        matmul_into(w_u.t(), params.matrix(names::W_OUT), zero, tables.fold.view_mut());
-        tables.w_in.assign(&params.matrix(names::W_IN));
-        tables.b_in.copy_from_slice(params.vector(names::B_IN).to_slice().expect("contiguous"));
+        let (w_u, w_o) = (params.matrix(names::W_U), params.matrix(names::W_O));
+        let Tables { x, q, r, scores, exponentials, v, readers, reads, table, .. } = tables;
+        let Tables { base, base_post, fold, .. } = tables;
+        let tokens = self.net.token_rows();
+        let mut base = matrix(base, 1, width(&self.net));
+
+        let stream = || {
+            for (t, mut x) in x.rows_mut().into_iter().enumerate() {
+                let (token, position) = if t == 2 * p { (p, 2) } else { (t % p, t / p) };
+                x.assign(&w_e.column(token));
+                x += &w_pos.row(position);
+            }
+            let x_last = x.slice(s![2 * p.., ..]); // [1, d_model]
+            matmul_into(x_last, params.stacked(names::W_Q).t(), zero, q.view_mut());
+            *q /= F::narrow((d_head as f64).sqrt());
+            let w_k = params.stacked(names::W_K);
+            for head in 0..heads {
+                let q = q.slice(s![.., self.part(head)]);
+                let w_k = w_k.slice(s![self.part(head), ..]);
+                matmul_into(q, w_k, zero, r.slice_mut(s![head..=head, ..]));
+            }
+            matmul_into(r.view(), x.t(), zero, scores.view_mut());
+            let of_heads = slice(scores).chunks_exact(tokens);
+            for (scores, found) in of_heads.zip(exponentials.chunks_exact_mut(tokens)) {
+                mix::exponentials(scores, found);
+            }
+            matmul_into(x.view(), params.stacked(names::W_V).t(), zero, v.view_mut());
+
+            readers.slice_mut(s![..d_mlp, ..]).assign(&params.matrix(names::W_IN));
+            readers.slice_mut(s![d_mlp.., ..]).assign(&w_u.t());
+            let used = self.logit_columns().end;
+            matmul_into(x_last, readers.t(), zero, base.slice_mut(s![.., ..used]));
+            let mut base_pre = base.slice_mut(s![0, ..d_mlp]);
+            base_pre += &params.vector(names::B_IN);
+            let base_logits = base.slice_mut(s![.., self.logit_columns()]);
+            matmul_into(params.matrix_like(names::B_OUT), w_u, one, base_logits);
+            base_post.row_mut(0).assign(&x.row(2 * p));
+            base_post.row_mut(0).scaled_add(one, &params.vector(names::B_OUT));
+        };
+        fork.both(stream, || {
+            matmul_into(w_u.t(), params.matrix(names::W_OUT), zero, fold.view_mut());
+        });
+        let given = (w_o, readers.view(), v.view());
+        let table = matrix(table, heads * tokens, width(&self.net));
+        self.read_heads(0..heads, given, reads.view_mut(), table, fork);
     }
 
     fn forward(&self, tables: &Tables<F>, pairs: &[[usize; 2]], block: &mut Block<F>) {
-        let Transformer { d_mlp, d_model, classes, heads, activation, .. } = self.net;
-        let n = pairs.len();
+        let Transformer { d_mlp, heads, activation, .. } = self.net;
+        let (n, width) = (pairs.len(), width(&self.net));
+        let scratch = activation::scratch_len(activation, d_mlp);
         block.rows = n;
         mix::forward(
             self.rows(tables),
             pairs,
             &mut block.pattern[..n * heads * POSITIONS],
-            &mut slice_mut(&mut block.mid)[..n * d_model],
-            &mut slice_mut(&mut block.logits)[..n * classes],
+            &mut block.mixed[..n * width],
         );
-        let mut h = block.h.slice_mut(s![..n, ..]);
-        for mut row in h.rows_mut() {
-            row.as_slice_mut().expect("rows are contiguous").copy_from_slice(&tables.b_in);
+        for (i, row) in block.mixed.chunks_exact_mut(width).take(n).enumerate() {
+            let pre = &mut block.pre[i * scratch..(i + 1) * scratch];
+            activation::forward(activation, &mut row[..d_mlp], pre);
         }
-        matmul_into(block.mid.slice(s![..n, ..]), tables.w_in.t(), F::one(), h);
-        let used = activation::scratch_len(activation, n * d_mlp);
-        let h = &mut slice_mut(&mut block.h)[..n * d_mlp];
-        activation::forward(activation, h, &mut block.pre[..used]);
-        let (h, logits) = (block.h.slice(s![..n, ..]), block.logits.slice_mut(s![..n, ..]));
-        matmul_into(h, tables.fold.t(), F::one(), logits);
+        let mixed = matrix(&mut block.mixed[..n * width], n, width);
+        let (h, rest) = mixed.split_at(Axis(1), d_mlp);
+        let (logits, _) = rest.split_at(Axis(1), self.net.classes);
+        matmul_into(h.view(), tables.fold.t(), F::one(), logits);
     }
 
     fn logits<'a>(&self, block: &'a mut Block<F>) -> ArrayViewMut2<'a, F> {
-        block.logits.slice_mut(s![..block.rows, ..])
+        let width = width(&self.net);
+        let mixed = matrix(&mut block.mixed[..block.rows * width], block.rows, width);
+        mixed.slice_move(s![.., self.logit_columns()])
     }
 
     fn neurons<'a>(&self, block: &'a Block<F>) -> ArrayView2<'a, F> {
-        block.h.slice(s![..block.rows, ..])
+        self.mixed(&block.mixed, block.rows).slice_move(s![.., ..self.net.d_mlp])
     }
 
     fn backward(
@@ -279,38 +362,35 @@ impl<F: Scalar> Model<F> for Folded {
         block: &mut Block<F>,
         sums: &mut Params<F>,
     ) {
-        let Transformer { d_mlp, d_model, classes, heads, activation, .. } = self.net;
-        let n = pairs.len();
-        let (zero, one) = (F::zero(), F::one());
-        let d_logits = block.logits.slice(s![..n, ..]); // [n, classes]
+        let Transformer { d_mlp, heads, activation, .. } = self.net;
+        let (n, width) = (pairs.len(), width(&self.net));
+        let [d_table, d_base, d_fold, d_scores] = sums.parts_mut();
 
-        // logits = … + h Gᵀ
-        matmul_into(d_logits.t(), block.h.slice(s![..n, ..]), one, sums.matrix_mut(sum::FOLD));
-        matmul_into(d_logits, tables.fold.view(), zero, block.d_h.slice_mut(s![..n, ..]));
+        // logits = skip + G h
+        let (h, d_logits) = self.mixed(&block.mixed, n).split_at(Axis(1), d_mlp);
+        let d_logits = d_logits.slice(s![.., ..self.net.classes]);
+        let d_fold = matrix(d_fold, self.net.classes, d_mlp);
+        matmul_into(d_logits.t(), h, F::one(), d_fold);
+        let d_h = matrix(&mut block.d_h[..n * d_mlp], n, d_mlp);
+        matmul_into(d_logits, tables.fold.view(), F::zero(), d_h);
 
-        // h = act(mid W_inᵀ + b_in); `d_h` becomes the gradient before the nonlinearity
-        activation::backward(
-            activation,
-            &mut slice_mut(&mut block.d_h)[..n * d_mlp],
-            &slice(&block.h)[..n * d_mlp],
-            &block.pre,
-        );
-        let d_pre = block.d_h.slice(s![..n, ..]);
-        matmul_into(d_pre.t(), block.mid.slice(s![..n, ..]), one, sums.matrix_mut(sum::W_IN));
-        let mut d_b_in = sums.vector_mut(sum::B_IN);
-        for row in d_pre.rows() {
-            d_b_in += &row;
+        // h = act(pre): its gradient takes the place of h
+        let scratch = activation::scratch_len(activation, d_mlp);
+        let rows = block.mixed.chunks_exact_mut(width).take(n);
+        for (i, (row, d_h)) in rows.zip(block.d_h.chunks_exact_mut(d_mlp)).enumerate() {
+            let pre = &block.pre[i * scratch..(i + 1) * scratch];
+            activation::backward(activation, d_h, &row[..d_mlp], pre);
+            row[..d_mlp].copy_from_slice(d_h);
         }
-        matmul_into(d_pre, tables.w_in.view(), zero, block.d_mid.slice_mut(s![..n, ..]));
 
-        // mid = x_= + Σ A O,   logits = … + Σ A D
+        // [pre | skip] = base + Σ A T
+        let weights = n * heads * POSITIONS;
         mix::backward(
             self.rows(tables),
             pairs,
-            &block.pattern[..n * heads * POSITIONS],
-            &slice(&block.d_mid)[..n * d_model],
-            &slice(&block.logits)[..n * classes],
-            &mut self.row_sums(sums),
+            (&block.pattern[..weights], &mut block.d_pattern[..weights]),
+            &block.mixed[..n * width],
+            &mut RowSums { scores: d_scores, table: d_table, base: d_base },
         );
     }
 
@@ -320,95 +400,96 @@ impl<F: Scalar> Model<F> for Folded {
         tables: &mut Tables<F>,
         sums: &Params<F>,
         gradient: &mut Params<F>,
+        fork: &impl Fork,
     ) {
-        let Transformer { p, heads, d_head, .. } = self.net;
+        let Transformer { p, heads, d_head, d_mlp, classes, d_model, .. } = self.net;
         let (zero, one) = (F::zero(), F::one());
-        let scale = F::narrow((d_head as f64).sqrt());
         let w_u = params.matrix(names::W_U);
-        let d_fold = sums.matrix(sum::FOLD);
-        let d_base_logits = sums.matrix_like(sum::BASE_LOGITS); // [1, classes]
-
-        gradient.matrix_mut(names::W_IN).assign(&sums.matrix(sum::W_IN));
-        gradient.vector_mut(names::B_IN).assign(&sums.vector(sum::B_IN));
-
-        // G = W_Uᵀ W_out,   D = O W_U,   base_logits = base_post W_U
-        matmul_into(w_u, d_fold, zero, gradient.matrix_mut(names::W_OUT));
-        let w_out = params.matrix(names::W_OUT);
-        let mut d_w_u = gradient.matrix_mut(names::W_U);
-        matmul_into(w_out, d_fold.t(), zero, d_w_u.view_mut());
-        matmul_into(tables.out.t(), sums.matrix(sum::DIRECT), one, d_w_u.view_mut());
-        matmul_into(tables.base_post.t(), d_base_logits, one, d_w_u);
-        tables.d_out.assign(&sums.matrix(sum::OUT));
-        matmul_into(sums.matrix(sum::DIRECT), w_u.t(), one, tables.d_out.view_mut());
-        // base_post = x_= + b_out
-        let mut d_b_out = gradient.matrix_like_mut(names::B_OUT);
-        matmul_into(d_base_logits, w_u.t(), zero, d_b_out.view_mut());
-        tables.d_x.fill(zero);
-        let mut d_x_last = tables.d_x.row_mut(2 * p);
-        d_x_last += &d_b_out.row(0);
-        d_x_last += &sums.vector(sum::BASE_MID);
-
-        // O_h = v^h W_O^hᵀ
-        let w_o = params.matrix(names::W_O);
-        for head in 0..heads {
-            let d_out = tables.d_out.slice(s![self.band(head), ..]);
-            let part = s![.., self.part(head)];
-            matmul_into(d_out, w_o.slice(part), zero, tables.d_v.slice_mut(part));
-            let mut d_w_o = gradient.matrix_mut(names::W_O);
-            matmul_into(d_out.t(), tables.v.slice(part), zero, d_w_o.slice_mut(part));
-        }
-        // v = x W_Vᵀ
-        let d_v = tables.d_v.view();
-        matmul_into(d_v.t(), tables.x.view(), zero, gradient.stacked_mut(names::W_V));
-        matmul_into(d_v, params.stacked(names::W_V), one, tables.d_x.view_mut());
-
-        // S_h[t] = x_t · r_h
-        let d_scores = sums.matrix(sum::SCORES); // [heads, 2p + 1]
-        matmul_into(d_scores.t(), tables.r.view(), one, tables.d_x.view_mut());
-        let d_r = crate::linalg::matmul(d_scores, tables.x.view()); // [heads, d_model]
-        // r_h = W_K^hᵀ q_h, with q = W_Q x_= / √d_head
+        let (w_out, w_o) = (params.matrix(names::W_OUT), params.matrix(names::W_O));
         let (w_k, w_q) = (params.stacked(names::W_K), params.stacked(names::W_Q));
-        for head in 0..heads {
-            let part = self.part(head);
-            let d_r = d_r.slice(s![head..=head, ..]); // [1, d_model]
-            let q = tables.q.slice(s![.., part.clone()]);
-            let mut d_w_k = gradient.stacked_mut(names::W_K);
-            matmul_into(q.t(), d_r, zero, d_w_k.slice_mut(s![part.clone(), ..]));
-            let d_q = crate::linalg::matmul(d_r, w_k.slice(s![part.clone(), ..]).t()) / scale;
-            let x_last = tables.x.slice(s![2 * p.., ..]);
-            let mut d_w_q = gradient.stacked_mut(names::W_Q);
-            matmul_into(d_q.t(), x_last, zero, d_w_q.slice_mut(s![part.clone(), ..]));
-            let d_x_last = tables.d_x.slice_mut(s![2 * p.., ..]);
-            matmul_into(d_q.view(), w_q.slice(s![part, ..]), one, d_x_last);
-        }
+        let d_fold = sums.matrix(sum::FOLD);
+        let d_base = sums.matrix_like(sum::BASE); // [1, width]
+        let d_base_logits = d_base.slice(s![.., self.logit_columns()]);
+        let d_scores = sums.matrix(sum::SCORES); // [heads, 2p + 1]
+        let d_table = sums.matrix(sum::TABLE);
+        let Tables { x, q, r, v, readers, reads, base_post, .. } = tables;
+        let Tables { d_x, d_v, d_reads, d_r, d_q, .. } = tables;
+        let x_last = x.slice(s![2 * p.., ..]); // [1, d_model]
 
-        // x_t = W_E[:, tok] + W_pos[pos]
-        let mut d_w_e = gradient.matrix_mut(names::W_E);
-        for token in 0..p {
-            d_w_e.column_mut(token).assign(&tables.d_x.row(token));
-            d_w_e.column_mut(token).scaled_add(one, &tables.d_x.row(p + token));
-        }
-        d_w_e.column_mut(p).assign(&tables.d_x.row(2 * p));
-        let mut d_w_pos = gradient.matrix_mut(names::W_POS);
-        for (position, rows) in [(0, 0..p), (1, p..2 * p), (2, 2 * p..2 * p + 1)] {
-            let d_here = tables.d_x.slice(s![rows, ..]).sum_axis(Axis(0));
-            d_w_pos.row_mut(position).assign(&d_here);
-        }
+        let [d_w_e, d_w_pos, d_w_q, d_w_k, d_w_v, d_w_o, d_w_in, d_b_in, d_w_out, d_b_out, d_w_u] =
+            gradient.parts_mut();
+        let mut d_w_u = matrix(d_w_u, d_model, classes);
+
+        // G = W_Uᵀ W_out,   base = R x_= + [b_in | W_Uᵀ b_out];   T_h = v^h B_h
+        fork.both(
+            || {
+                matmul_into(w_u, d_fold, zero, matrix(d_w_out, d_model, d_mlp));
+                matmul_into(w_out, d_fold.t(), zero, d_w_u.view_mut());
+                matmul_into(base_post.t(), d_base_logits, one, d_w_u.view_mut());
+                matmul_into(d_base_logits, w_u.t(), zero, matrix(d_b_out, 1, d_model));
+                d_b_in.copy_from_slice(&d_base.to_slice().expect("one row")[..d_mlp]);
+            },
+            || {
+                let given = (v.view(), reads.view());
+                let (d_v, d_reads) = (d_v.view_mut(), d_reads.view_mut());
+                self.read_heads_backward(0..heads, given, d_table, d_v, d_reads, fork);
+            },
+        );
+
+        // B = W_Oᵀ Rᵀ,   R = [W_in; W_Uᵀ]
+        let d_reads = d_reads.view();
+        let of_readers = || {
+            let (d_pre, d_logits) = d_reads.split_at(Axis(1), d_mlp);
+            let mut d_w_in = matrix(d_w_in, d_mlp, d_model);
+            matmul_into(d_pre.t(), w_o.t(), zero, d_w_in.view_mut());
+            matmul_into(d_base.slice(s![.., ..d_mlp]).t(), x_last, one, d_w_in);
+            matmul_into(w_o, d_logits, one, d_w_u);
+        };
+        let of_heads = || {
+            let d_w_o = matrix(d_w_o, d_model, d_model);
+            matmul_into(readers.t(), d_reads.t(), zero, d_w_o);
+        };
+        let of_stream = || {
+            // v = x W_Vᵀ,   S_h[t] = x_t · r_h
+            matmul_into(d_v.t(), x.view(), zero, matrix(d_w_v, d_model, d_model));
+            matmul_into(d_v.view(), params.stacked(names::W_V), zero, d_x.view_mut());
+            matmul_into(d_scores.t(), r.view(), one, d_x.view_mut());
+            let mut d_x_last = d_x.slice_mut(s![2 * p.., ..]);
+            let d_base = d_base.slice(s![.., ..readers.nrows()]);
+            matmul_into(d_base, readers.view(), one, d_x_last.view_mut());
+            // r_h = W_K^hᵀ q_h, with q = W_Q x_= / √d_head
+            matmul_into(d_scores, x.view(), zero, d_r.view_mut());
+            let mut d_w_k = matrix(d_w_k, d_model, d_model);
+            for head in 0..heads {
+                let part = self.part(head);
+                let d_r = d_r.slice(s![head..=head, ..]); // [1, d_model]
+                let q = q.slice(s![.., part.clone()]);
+                matmul_into(q.t(), d_r, zero, d_w_k.slice_mut(s![part.clone(), ..]));
+                let w_k = w_k.slice(s![part.clone(), ..]);
+                matmul_into(d_r, w_k.t(), zero, d_q.slice_mut(s![.., part]));
+            }
+            *d_q /= F::narrow((d_head as f64).sqrt());
+            matmul_into(d_q.t(), x_last, zero, matrix(d_w_q, d_model, d_model));
+            matmul_into(d_q.view(), w_q, one, d_x_last);
+            // x_t = W_E[:, tok] + W_pos[pos]
+            let (first, rest) = d_x.view().split_at(Axis(0), p);
+            let (second, last) = rest.split_at(Axis(0), p);
+            let mut d_w_e = matrix(d_w_e, d_model, p + 1).reversed_axes(); // [p + 1, d_model]
+            let mut d_residues = d_w_e.slice_mut(s![..p, ..]);
+            d_residues.assign(&first);
+            d_residues += &second;
+            d_w_e.slice_mut(s![p.., ..]).assign(&last);
+            let mut d_w_pos = matrix(d_w_pos, POSITIONS, d_model);
+            for (mut d_here, d_x) in d_w_pos.rows_mut().into_iter().zip([first, second, last]) {
+                d_here.fill(zero);
+                d_x.rows().into_iter().for_each(|d_x| d_here += &d_x);
+            }
+        };
+        fork.both(of_readers, || fork.both(of_heads, of_stream));
     }
 }
 
-impl Folded {
-    /// The sums with respect to table entries, as slices that can be written at once.
-    fn row_sums<'a, F: Scalar>(&self, sums: &'a mut Params<F>) -> RowSums<'a, F> {
-        // The five stand one behind the other at the end of the layout.
-        let [mid, logits, scores, out, direct] =
-            [sum::BASE_MID, sum::BASE_LOGITS, sum::SCORES, sum::OUT, sum::DIRECT]
-                .map(|name| self.sums.slot(name).offset);
-        let (_, rest) = sums.values.split_at_mut(mid);
-        let (base_mid, rest) = rest.split_at_mut(logits - mid);
-        let (base_logits, rest) = rest.split_at_mut(scores - logits);
-        let (scores, rest) = rest.split_at_mut(out - scores);
-        let (out, direct) = rest.split_at_mut(direct - out);
-        RowSums { scores, out, direct, base_mid, base_logits }
-    }
+/// Values as a matrix, row by row.
+fn matrix<F>(values: &mut [F], rows: usize, columns: usize) -> ArrayViewMut2<'_, F> {
+    ArrayViewMut2::from_shape((rows, columns), values).expect("as many values as the matrix has")
 }

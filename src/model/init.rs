@@ -1,7 +1,5 @@
 //! Initial weights: independent normal numbers, biases zero.
 
-use std::sync::Arc;
-
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -38,5 +36,5 @@ pub fn random<F: Scalar>(model: &Transformer, scheme: Scheme, seed: u64) -> Para
             F::narrow(sigma * normal)
         }));
     }
-    Params::from_values(&Arc::clone(layout), values)
+    Params::from_values(layout, &values)
 }

@@ -1,120 +1,216 @@
 //! Attention as a mixture of table rows: the inner loops of [`super::folded`].
 //!
-//! The last position attends to `[a, b, =]`; each head's output for a (token, position) is a row of
-//! a table, so the residual stream after attention is a weighted sum of `3 · heads` rows, and the
-//! part of the logits that skips the MLP is the same sum of rows of a second table.
+//! The last position attends to `[a, b, =]`, and what each head writes at a (token, position), as
+//! neurons and logits read it, is a row of a table. So a pair's row, `[neurons | logits]` before the
+//! nonlinearity, is a weighted sum of `3 · heads` table rows.
+
+use std::ops::Range;
 
 use multiversion::multiversion;
 
 use super::POSITIONS;
 use crate::linalg::Scalar;
-use crate::linalg::kernels::{axpy, dot, exp};
+use crate::linalg::kernels::{LANES, axpy, exp, fold_lanes};
 
-/// The tables of all heads, row by row. Row `t` of a head: token `t` at position 0 for `t < p`,
+/// Columns that are summed up in registers before they are written; table rows are padded with
+/// zeros to a multiple of it.
+pub(super) const CHUNK: usize = 4 * LANES;
+
+/// Columns that are worked on for all pairs of a block before the next: so many that the rows which
+/// neighbouring pairs share, those of `a` and `=`, stay in the nearest cache.
+const STRIP: usize = 5 * CHUNK;
+
+/// Smallest sum of a pair's exponentials that still has its full precision.
+const SMALLEST_SUM: f64 = 1e-280;
+
+/// The table of all heads, row by row. Row `t` of a head: token `t` at position 0 for `t < p`,
 /// token `t − p` at position 1 for `t < 2p`, `=` at position 2 for `t = 2p`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows<'a, F> {
     pub p: usize,
     pub heads: usize,
-    pub d_model: usize,
-    pub classes: usize,
-    /// Attention scores, `[heads, 2p + 1]`
+    /// Length of a row, a multiple of [`CHUNK`]
+    pub width: usize,
+    /// Attention scores S, `[heads, 2p + 1]`
     pub scores: &'a [F],
-    /// Head outputs in the residual stream, `[heads, 2p + 1, d_model]`
-    pub out: &'a [F],
-    /// Head outputs in the logits, `[heads, 2p + 1, classes]`
-    pub direct: &'a [F],
-    /// What every pair starts from, `[d_model]` and `[classes]`
-    pub base_mid: &'a [F],
-    pub base_logits: &'a [F],
+    /// `exp(S − max S)`, the maximum of each head, `[heads, 2p + 1]`
+    pub exponentials: &'a [f64],
+    /// `[heads, 2p + 1, width]`
+    pub table: &'a [F],
+    /// What every pair starts from, `[width]`
+    pub base: &'a [F],
 }
 
 /// Gradient sums with respect to [`Rows`], same shapes.
 #[derive(Debug)]
 pub(super) struct RowSums<'a, F> {
     pub scores: &'a mut [F],
-    pub out: &'a mut [F],
-    pub direct: &'a mut [F],
-    pub base_mid: &'a mut [F],
-    pub base_logits: &'a mut [F],
+    pub table: &'a mut [F],
+    pub base: &'a mut [F],
 }
 
-impl<F> Rows<'_, F> {
+impl<F: Scalar> Rows<'_, F> {
     /// The three table rows that a pair attends to, of one head.
     #[inline(always)]
     fn rows_of(&self, pair: [usize; 2], head: usize) -> [usize; POSITIONS] {
         let first = head * (2 * self.p + 1);
         [first + pair[0], first + self.p + pair[1], first + 2 * self.p]
     }
+
+    /// Softmax over the scores of three rows.
+    ///
+    /// The exponentials are made once per table row, not once per pair. Where all three are so far
+    /// below their head's largest that they leave the range of f64, they are made anew.
+    #[inline(always)]
+    fn pattern(&self, rows: [usize; POSITIONS]) -> [F; POSITIONS] {
+        let mut weights = rows.map(|row| self.exponentials[row]);
+        if weights[0] + weights[1] + weights[2] < SMALLEST_SUM {
+            let scores = rows.map(|row| self.scores[row].widen());
+            let max = scores[0].max(scores[1]).max(scores[2]);
+            weights = scores.map(|score| exp(score - max));
+        }
+        let total = weights[0] + weights[1] + weights[2];
+        weights.map(|weight| F::narrow(weight / total))
+    }
 }
 
-/// Fill `pattern [n, heads, 3]`, `mid [n, d_model]` and the skip part of `logits [n, classes]`.
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+/// `exp(S − max S)` for the scores of one head.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub(super) fn exponentials<F: Scalar>(scores: &[F], found: &mut [f64]) {
+    let max = scores.iter().fold(f64::NEG_INFINITY, |max, score| max.max(score.widen()));
+    for (found, score) in found.iter_mut().zip(scores) {
+        *found = exp(score.widen() - max);
+    }
+}
+
+/// The columns of a row in strips of [`STRIP`].
+fn strips(width: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..width).step_by(STRIP).map(move |from| from..width.min(from + STRIP))
+}
+
+/// Fill `pattern [n, heads, 3]` and `mixed [n, width]`.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub(super) fn forward<F: Scalar>(
     tables: Rows<'_, F>,
     pairs: &[[usize; 2]],
     pattern: &mut [F],
-    mid: &mut [F],
-    logits: &mut [F],
+    mixed: &mut [F],
 ) {
-    let Rows { heads, d_model, classes, .. } = tables;
-    for (i, &pair) in pairs.iter().enumerate() {
-        let mid = &mut mid[i * d_model..(i + 1) * d_model];
-        let logits = &mut logits[i * classes..(i + 1) * classes];
-        mid.copy_from_slice(tables.base_mid);
-        logits.copy_from_slice(tables.base_logits);
-        for head in 0..heads {
-            let rows = tables.rows_of(pair, head);
-            let scores = rows.map(|row| tables.scores[row].widen());
-            let max = scores[0].max(scores[1]).max(scores[2]);
-            let weights = scores.map(|score| exp(score - max));
-            let total = weights[0] + weights[1] + weights[2];
-            for position in 0..POSITIONS {
-                let (row, a) = (rows[position], F::narrow(weights[position] / total));
-                pattern[(i * heads + head) * POSITIONS + position] = a;
-                axpy(a, &tables.out[row * d_model..(row + 1) * d_model], mid);
-                axpy(a, &tables.direct[row * classes..(row + 1) * classes], logits);
+    let Rows { heads, width, .. } = tables;
+    for (&pair, pattern) in pairs.iter().zip(pattern.chunks_exact_mut(heads * POSITIONS)) {
+        for (head, weights) in pattern.as_chunks_mut::<POSITIONS>().0.iter_mut().enumerate() {
+            *weights = tables.pattern(tables.rows_of(pair, head));
+        }
+    }
+    for columns in strips(width) {
+        let patterns = pattern.chunks_exact(heads * POSITIONS);
+        let mixed = mixed.chunks_exact_mut(width);
+        for ((&pair, pattern), mixed) in pairs.iter().zip(patterns).zip(mixed) {
+            for at in columns.clone().step_by(CHUNK) {
+                let mut sum = [F::zero(); CHUNK];
+                sum.copy_from_slice(&tables.base[at..at + CHUNK]);
+                for (head, weights) in pattern.as_chunks::<POSITIONS>().0.iter().enumerate() {
+                    for (row, a) in tables.rows_of(pair, head).into_iter().zip(weights) {
+                        let from = row * width + at;
+                        for (sum, x) in sum.iter_mut().zip(&tables.table[from..from + CHUNK]) {
+                            *sum += *a * *x;
+                        }
+                    }
+                }
+                mixed[at..at + CHUNK].copy_from_slice(&sum);
             }
         }
     }
 }
 
-/// Add the gradient sums of all table entries, given `d_mid` and `d_logits`.
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+/// Add the gradient sums of all table entries, given the gradient of every pair's row. `d_pattern`
+/// is scratch of the shape of `pattern`.
 pub(super) fn backward<F: Scalar>(
     tables: Rows<'_, F>,
     pairs: &[[usize; 2]],
-    pattern: &[F],
-    d_mid: &[F],
-    d_logits: &[F],
+    (pattern, d_pattern): (&[F], &mut [F]),
+    d_mixed: &[F],
     sums: &mut RowSums<'_, F>,
 ) {
-    let Rows { heads, d_model, classes, .. } = tables;
-    for (i, &pair) in pairs.iter().enumerate() {
-        let d_mid = &d_mid[i * d_model..(i + 1) * d_model];
-        let d_logits = &d_logits[i * classes..(i + 1) * classes];
-        axpy(F::one(), d_mid, sums.base_mid);
-        axpy(F::one(), d_logits, sums.base_logits);
-        for head in 0..heads {
-            let rows = tables.rows_of(pair, head);
-            let at = (i * heads + head) * POSITIONS;
-            let mut d_a = [F::zero(); POSITIONS];
-            for position in 0..POSITIONS {
-                let (row, a) = (rows[position], pattern[at + position]);
-                let out = row * d_model..(row + 1) * d_model;
-                let direct = row * classes..(row + 1) * classes;
-                d_a[position] = dot(d_mid, &tables.out[out.clone()])
-                    + dot(d_logits, &tables.direct[direct.clone()]);
-                axpy(a, d_mid, &mut sums.out[out]);
-                axpy(a, d_logits, &mut sums.direct[direct]);
-            }
-            let mean = (0..POSITIONS)
-                .map(|position| pattern[at + position] * d_a[position])
-                .fold(F::zero(), |sum, term| sum + term);
-            for position in 0..POSITIONS {
-                let d_score = pattern[at + position] * (d_a[position] - mean);
-                sums.scores[rows[position]] += d_score;
+    d_pattern.fill(F::zero());
+    for columns in strips(tables.width) {
+        add_products(tables, pairs, d_mixed, columns.clone(), d_pattern);
+        add_rows(tables, pairs, pattern, d_mixed, columns, sums);
+    }
+    let Rows { heads, .. } = tables;
+    let patterns = pattern.chunks_exact(heads * POSITIONS);
+    let d_patterns = d_pattern.chunks_exact(heads * POSITIONS);
+    for ((&pair, pattern), d_pattern) in pairs.iter().zip(patterns).zip(d_patterns) {
+        let of_heads = pattern.as_chunks::<POSITIONS>().0.iter();
+        for (head, (a, d_a)) in of_heads.zip(d_pattern.as_chunks::<POSITIONS>().0).enumerate() {
+            let mean = a[0] * d_a[0] + a[1] * d_a[1] + a[2] * d_a[2];
+            for (position, row) in tables.rows_of(pair, head).into_iter().enumerate() {
+                sums.scores[row] += a[position] * (d_a[position] - mean);
             }
         }
+    }
+}
+
+/// `d_A_i = d · T_i`, over some columns.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+fn add_products<F: Scalar>(
+    tables: Rows<'_, F>,
+    pairs: &[[usize; 2]],
+    d_mixed: &[F],
+    columns: Range<usize>,
+    d_pattern: &mut [F],
+) {
+    let Rows { heads, width, .. } = tables;
+    let d_patterns = d_pattern.chunks_exact_mut(heads * POSITIONS);
+    let pairs = pairs.iter().zip(d_patterns).zip(d_mixed.chunks_exact(width));
+    for ((&pair, d_pattern), d_mixed) in pairs {
+        let d_mixed = d_mixed[columns.clone()].as_chunks::<LANES>().0;
+        for (head, d_a) in d_pattern.as_chunks_mut::<POSITIONS>().0.iter_mut().enumerate() {
+            let [x0, x1, x2] = tables.rows_of(pair, head).map(|row| {
+                let of_row = &tables.table[row * width..(row + 1) * width];
+                of_row[columns.clone()].as_chunks::<LANES>().0
+            });
+            let mut partial = [[F::zero(); LANES]; POSITIONS];
+            for (((d, x0), x1), x2) in d_mixed.iter().zip(x0).zip(x1).zip(x2) {
+                multiply_add(&mut partial[0], d, x0);
+                multiply_add(&mut partial[1], d, x1);
+                multiply_add(&mut partial[2], d, x2);
+            }
+            // Hidden from the optimiser, which would shape the loop above after the halving.
+            let found = std::hint::black_box(partial).map(fold_lanes);
+            d_a.iter_mut().zip(found).for_each(|(d_a, found)| *d_a += found);
+        }
+    }
+}
+
+/// `d_T_i += A_i d`, and the same for the base, over some columns.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+fn add_rows<F: Scalar>(
+    tables: Rows<'_, F>,
+    pairs: &[[usize; 2]],
+    pattern: &[F],
+    d_mixed: &[F],
+    columns: Range<usize>,
+    sums: &mut RowSums<'_, F>,
+) {
+    let Rows { heads, width, .. } = tables;
+    let patterns = pattern.chunks_exact(heads * POSITIONS);
+    for ((&pair, pattern), d_mixed) in pairs.iter().zip(patterns).zip(d_mixed.chunks_exact(width)) {
+        let d_mixed = &d_mixed[columns.clone()];
+        axpy(F::one(), d_mixed, &mut sums.base[columns.clone()]);
+        for (head, a) in pattern.as_chunks::<POSITIONS>().0.iter().enumerate() {
+            for (row, a) in tables.rows_of(pair, head).into_iter().zip(a) {
+                let of_row = &mut sums.table[row * width..(row + 1) * width];
+                axpy(*a, d_mixed, &mut of_row[columns.clone()]);
+            }
+        }
+    }
+}
+
+/// `sum ← sum + x ∘ y`, lane by lane.
+#[inline(always)]
+fn multiply_add<F: Scalar, const N: usize>(sum: &mut [F; N], x: &[F; N], y: &[F; N]) {
+    for ((sum, x), y) in sum.iter_mut().zip(x).zip(y) {
+        *sum += *x * *y;
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayViewMut2, Axis, s};
 
-use super::{Model, POSITIONS, Transformer, activation, names};
+use super::{Fork, Model, POSITIONS, Transformer, activation, names};
 use crate::linalg::{Scalar, matmul};
 use crate::params::{Layout, Params};
 
@@ -56,6 +56,10 @@ impl<F: Scalar> Model<F> for Plain {
         self.0.classes
     }
 
+    fn least_rows(&self) -> usize {
+        1
+    }
+
     fn new_tables(&self) -> Params<F> {
         Params::zeros(self.0.layout())
     }
@@ -64,7 +68,7 @@ impl<F: Scalar> Model<F> for Plain {
         None
     }
 
-    fn prepare(&self, params: &Params<F>, tables: &mut Params<F>) {
+    fn prepare(&self, params: &Params<F>, tables: &mut Params<F>, _fork: &impl Fork) {
         tables.clone_from(params);
     }
 
@@ -234,6 +238,7 @@ impl<F: Scalar> Model<F> for Plain {
         _tables: &mut Params<F>,
         sums: &Params<F>,
         gradient: &mut Params<F>,
+        _fork: &impl Fork,
     ) {
         gradient.clone_from(sums);
     }

@@ -44,7 +44,7 @@ pub fn measure_archive<M: Measure>(
     measure: &M,
     threads: usize,
 ) -> Result<(Vec<M::Row>, Vec<FailureRow>)> {
-    blas::require_one_thread()?;
+    blas::require_sound()?;
     let archive = Archive::open(path)?;
     let (contexts, mut failures) = contexts(&archive);
     let items = items(&archive, &contexts);

@@ -134,7 +134,7 @@ pub struct Request<'a> {
 /// anything is created; what is wrong with one of the two checkpoints; otherwise as
 /// [`super::analyze::analyze`].
 pub fn line(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
-    blas::require_one_thread()?;
+    blas::require_sound()?;
     if !(2..=MOST_POINTS).contains(&request.points) {
         let problem = format!("{} is not in 2..={MOST_POINTS}", request.points);
         return Err(Error::setting("points", problem, "25 is usual"));
@@ -266,7 +266,7 @@ impl<'a> Line<'a> {
         let alphas = alphas(request.points);
         let losses = in_parallel(&alphas, request.threads, request.stop, observe, |alpha| {
             let theta = interpolate(&self.start.values, &self.end.values, *alpha);
-            point_losses(context, &Params::from_values(context.net.layout(), theta))
+            point_losses(context, &Params::from_values(context.net.layout(), &theta))
         })?;
         let (from_step, to_step) = self.steps();
         let rows = alphas.iter().zip(&losses).map(|(alpha, point)| {

@@ -9,8 +9,8 @@ use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor};
 use crate::circuits::{self, NeuronFrequency};
 use crate::error::Result;
 use crate::linalg::svd::{self, NoSpectrum};
-use crate::model::Model;
 use crate::model::folded::Folded;
+use crate::model::{InTurn, Model};
 use crate::params::Params;
 use crate::progress::LogitTable;
 use crate::spectra::Path;
@@ -197,7 +197,7 @@ impl Grid {
         let (p, d_mlp) = (run.p(), run.net.d_mlp);
         let model = Folded::new(run.net.clone());
         let mut tables = Model::<f64>::new_tables(&model);
-        model.prepare(params, &mut tables);
+        model.prepare(params, &mut tables, &InTurn);
         let mut block = Model::<f64>::new_block(&model, ROWS);
         let mut logits = Array2::zeros((p * p, p));
         let mut neurons = Array2::zeros((p * p, d_mlp));

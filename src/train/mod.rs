@@ -4,14 +4,16 @@
 //! threads, interrupted or not. Step `t` means after `t` updates; what is logged at `t` belongs to
 //! the weights saved at `t`.
 
+pub mod saver;
 pub mod step;
 pub mod sweep;
 
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::archive::{Checkpoint, MetricsRow, RunInfo, RunWriter, Start, TensorRef, read};
+use crate::archive::{Checkpoint, MetricsRow, RunInfo, RunWriter, Start, read};
 use crate::blas;
 use crate::config::{Init, RunConfig, Split};
 use crate::error::{Error, Result};
@@ -22,7 +24,8 @@ use crate::optim::Optimizer;
 use crate::params::Params;
 use crate::tasks::{Batch, Dataset};
 use crate::weights;
-use step::{Engine, Pass};
+use saver::{Names, Saver};
+use step::{Engine, Pass, Threads};
 
 /// What to do, besides the settings of the run.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub struct Report {
     pub test: Option<Pass>,
     /// Number of checkpoints saved by this process
     pub saved: u64,
+    /// Time that training has waited for saves
+    pub waited: Duration,
 }
 
 /// How a run ended.
@@ -69,7 +74,7 @@ pub fn run(request: &Request<'_>, observe: &mut (dyn FnMut(&Report) + Send)) -> 
     let listed = listed_pairs(config)?;
     let data = Dataset::new(config, listed.as_deref())?;
     let initial = initial_weights(config, &net)?;
-    let blas = blas::require_one_thread()?;
+    let blas = blas::require_sound()?;
     let stored = listed.map(|_| data.train.clone());
     let info = RunInfo::new(config.clone(), blas, stored);
     let start = if request.resume {
@@ -83,9 +88,9 @@ pub fn run(request: &Request<'_>, observe: &mut (dyn FnMut(&Report) + Send)) -> 
         Start::New(writer) => (writer, initial, 0),
         Start::Resumed { writer, weights: file, optimizer: state } => {
             optimizer.updates = file.step;
-            optimizer.m = weights::from_checkpoint(&state, net.layout(), "m.")?.values;
+            optimizer.m = weights::from_checkpoint(&state, net.layout(), "m.")?.values.to_vec();
             if !optimizer.v.is_empty() {
-                optimizer.v = weights::from_checkpoint(&state, net.layout(), "v.")?.values;
+                optimizer.v = weights::from_checkpoint(&state, net.layout(), "v.")?.values.to_vec();
             }
             let step = file.step;
             (writer, weights::from_checkpoint(&file, net.layout(), "")?, step)
@@ -95,7 +100,7 @@ pub fn run(request: &Request<'_>, observe: &mut (dyn FnMut(&Report) + Send)) -> 
         .num_threads(request.threads)
         .build()
         .map_err(|error| Error::Internal(format!("no threads: {error}")))?;
-    let mut training = Training::new(config, net, &data, params, optimizer, writer);
+    let mut training = Training::new(config, net, &data, params, optimizer, writer)?;
     pool.install(|| training.go(first, request, observe)).map(Outcome::Complete)
 }
 
@@ -108,15 +113,7 @@ struct Training<'a> {
     params: Params<f32>,
     gradient: Params<f32>,
     optimizer: Optimizer<f32>,
-    writer: RunWriter,
-    names: Names,
-}
-
-/// Tensor names in checkpoints and optimiser states.
-struct Names {
-    weights: Vec<String>,
-    m: Vec<String>,
-    v: Vec<String>,
+    saver: Saver,
 }
 
 impl<'a> Training<'a> {
@@ -127,7 +124,7 @@ impl<'a> Training<'a> {
         params: Params<f32>,
         optimizer: Optimizer<f32>,
         writer: RunWriter,
-    ) -> Self {
+    ) -> Result<Self> {
         // Neighbouring pairs share table rows: in lexicographic order they stay in the cache.
         let sorted = |indices: &[usize]| {
             let mut indices = indices.to_vec();
@@ -135,12 +132,8 @@ impl<'a> Training<'a> {
             data.batch(&indices)
         };
         let layout = net.layout();
-        let names = Names {
-            weights: weights::prefixed(layout, ""),
-            m: weights::prefixed(layout, "m."),
-            v: weights::prefixed(layout, "v."),
-        };
-        Self {
+        let saver = Saver::start(writer, layout)?;
+        Ok(Self {
             config,
             train: sorted(&data.train),
             test: sorted(&data.test),
@@ -148,9 +141,8 @@ impl<'a> Training<'a> {
             engine: Engine::new(Folded::new(net)),
             params,
             optimizer,
-            writer,
-            names,
-        }
+            saver,
+        })
     }
 
     fn go(
@@ -166,33 +158,34 @@ impl<'a> Training<'a> {
             let train =
                 self.engine.loss_and_gradient(&self.params, &self.train, &mut self.gradient);
             if !train.loss.is_finite() {
-                let last_good = self.writer.saved();
+                let last_good = self.saver.finish()?.saved();
                 return Err(Error::NonFiniteLoss { step, loss: train.loss, last_good });
             }
             // After a resumption the first step is saved already.
             let due = self.config.save_at.contains(step, steps);
-            if due && self.writer.saved().is_none_or(|saved| saved < step) {
+            if due && self.saver.last().is_none_or(|last| last < step) {
                 test = self.evaluate_test();
                 self.save(step, train, test)?;
                 saved += 1;
             }
-            let report = Report { step, train, test, saved };
+            if step == steps {
+                self.saver.finish()?;
+            }
+            let report = Report { step, train, test, saved, waited: self.saver.waited() };
             observe(&report);
             if step == steps {
                 return Ok(report);
             }
             let signal = request.stop.load(Ordering::Relaxed);
             if signal != 0 {
-                if self.writer.saved() != Some(step) {
-                    self.park(step)?;
-                }
+                self.park(step)?;
                 return Err(Error::Interrupted {
                     signal: i32::try_from(signal).unwrap_or(2),
                     done: format!("step {step} of {steps} is saved"),
                     help: "run the same command again with --resume".into(),
                 });
             }
-            self.optimizer.update(&mut self.params.values, &self.gradient.values);
+            self.optimizer.update(&mut self.params.values, &self.gradient.values, &Threads);
         }
         unreachable!("the last step returns")
     }
@@ -213,29 +206,21 @@ impl<'a> Training<'a> {
             gradient_norm: Some(norm.sqrt()),
             tiny_second_moment: self.optimizer.tiny_second_moment(&self.gradient.values),
         };
-        let (weights, state) = tensors(&self.params, &self.optimizer, &self.names);
-        self.writer.save(step, &weights, Some(&state), &metrics)
+        self.saver.save(&self.params, &self.optimizer, metrics)
     }
 
-    /// Keep an unscheduled step, so that nothing is computed twice after an interruption.
+    /// Wait for the saves under way, and keep this step if it is none of them, so that nothing is
+    /// computed twice after an interruption.
     fn park(&mut self, step: u64) -> Result<()> {
-        let (weights, state) = tensors(&self.params, &self.optimizer, &self.names);
-        self.writer.park(step, &weights, &state)
+        let mut writer = self.saver.finish()?;
+        if writer.saved() == Some(step) {
+            return Ok(());
+        }
+        let names = Names::new(self.params.layout());
+        let (m, v) = (&self.optimizer.m, &self.optimizer.v);
+        let (weights, state) = names.tensors(&self.params.values, m, v);
+        writer.park(step, &weights, &state)
     }
-}
-
-/// Weights and optimiser state, ready to be saved.
-fn tensors<'a>(
-    params: &'a Params<f32>,
-    optimizer: &'a Optimizer<f32>,
-    names: &'a Names,
-) -> (Vec<TensorRef<'a>>, Vec<TensorRef<'a>>) {
-    let layout = params.layout();
-    let mut state = weights::to_tensors(layout, &names.m, &optimizer.m);
-    if !optimizer.v.is_empty() {
-        state.extend(weights::to_tensors(layout, &names.v, &optimizer.v));
-    }
-    (weights::to_tensors(layout, &names.weights, &params.values), state)
 }
 
 fn initial_weights(config: &RunConfig, net: &Transformer) -> Result<Params<f32>> {

@@ -2,20 +2,17 @@
 //!
 //! A batch is divided into at most `LANES` fixed lanes, each into blocks that fit in the cache.
 //! A lane goes through its blocks in order and adds to its own sums; the sums of the lanes are then
-//! added up in order. The division depends on the batch alone.
+//! added up in order. The division depends on the batch and the network alone.
 
 use rayon::prelude::*;
 
 use crate::linalg::{Scalar, kernels};
-use crate::model::Model;
+use crate::model::{Fork, Model};
 use crate::params::Params;
 use crate::tasks::Batch;
 
 /// Most lanes of a batch, hence most threads that can share it.
 const LANES: usize = 8;
-
-/// Fewest pairs that are worth a lane.
-const LANE_ROWS: usize = 128;
 
 /// Most pairs that a lane works on at once.
 const BLOCK_ROWS: usize = 256;
@@ -42,10 +39,22 @@ pub struct Engine<F: Scalar, M: Model<F>> {
 }
 
 #[derive(Debug)]
-struct Lane<F, B> {
+struct Lane<F: Scalar, B> {
     block: B,
     sums: Params<F>,
     rows: kernels::RowSums,
+    /// Scratch for the loss of one row
+    terms: Vec<f64>,
+}
+
+/// Two pieces of work on the threads of the pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Threads;
+
+impl Fork for Threads {
+    fn both(&self, first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
+        rayon::join(first, second);
+    }
 }
 
 impl<F: Scalar, M: Model<F>> Engine<F, M> {
@@ -55,6 +64,7 @@ impl<F: Scalar, M: Model<F>> Engine<F, M> {
             block: model.new_block(BLOCK_ROWS),
             sums: Params::zeros(model.sums_layout()),
             rows: kernels::RowSums::default(),
+            terms: vec![0.0; model.classes()],
         };
         Self {
             tables: model.new_tables(),
@@ -71,15 +81,15 @@ impl<F: Scalar, M: Model<F>> Engine<F, M> {
 
     /// Mean loss and accuracy over a batch at these weights.
     pub fn evaluate(&mut self, params: &Params<F>, batch: &Batch) -> Pass {
-        self.model.prepare(params, &mut self.tables);
+        self.model.prepare(params, &mut self.tables, &Threads);
         let (model, tables) = (&self.model, &self.tables);
-        self.lanes.par_iter_mut().zip(lanes(batch)).for_each(|(lane, (pairs, labels))| {
+        let batches = lanes(batch, model.least_rows());
+        self.lanes.par_iter_mut().zip(batches).for_each(|(lane, (pairs, labels))| {
             lane.rows = kernels::RowSums::default();
             for (pairs, labels) in pairs.chunks(BLOCK_ROWS).zip(labels.chunks(BLOCK_ROWS)) {
                 model.forward(tables, pairs, &mut lane.block);
                 let logits = model.logits(&mut lane.block);
-                let logits = logits.as_slice().expect("logits are contiguous");
-                lane.rows += kernels::cross_entropy(logits, model.classes(), labels);
+                lane.rows += kernels::cross_entropy(logits.view(), labels, &mut lane.terms);
             }
         });
         self.pass(batch)
@@ -92,23 +102,21 @@ impl<F: Scalar, M: Model<F>> Engine<F, M> {
         batch: &Batch,
         gradient: &mut Params<F>,
     ) -> Pass {
-        self.model.prepare(params, &mut self.tables);
+        self.model.prepare(params, &mut self.tables, &Threads);
         let (model, tables) = (&self.model, &self.tables);
         let scale = 1.0 / batch.labels.len() as f64;
-        self.lanes.par_iter_mut().zip(lanes(batch)).for_each(|(lane, (pairs, labels))| {
+        let batches = lanes(batch, model.least_rows());
+        self.lanes.par_iter_mut().zip(batches).for_each(|(lane, (pairs, labels))| {
             lane.rows = kernels::RowSums::default();
             lane.sums.values.fill(F::zero());
             for (pairs, labels) in pairs.chunks(BLOCK_ROWS).zip(labels.chunks(BLOCK_ROWS)) {
                 model.forward(tables, pairs, &mut lane.block);
-                let mut logits = model.logits(&mut lane.block);
-                let logits = logits.as_slice_mut().expect("logits are contiguous");
-                let classes = model.classes();
-                lane.rows += kernels::cross_entropy_backward(logits, classes, labels, scale);
+                let (logits, terms) = (model.logits(&mut lane.block), &mut lane.terms);
+                lane.rows += kernels::cross_entropy_backward(logits, labels, scale, terms);
                 model.backward(tables, pairs, &mut lane.block, &mut lane.sums);
             }
         });
-        let used = lanes(batch).len();
-        let sources = &self.lanes[..used];
+        let sources = &self.lanes[..lanes(batch, model.least_rows()).len()];
         self.total.values.par_chunks_mut(REDUCE).enumerate().for_each(|(i, total)| {
             let range = i * REDUCE..i * REDUCE + total.len();
             total.copy_from_slice(&sources[0].sums.values[range.clone()]);
@@ -116,23 +124,30 @@ impl<F: Scalar, M: Model<F>> Engine<F, M> {
                 kernels::add(&lane.sums.values[range.clone()], total);
             }
         });
-        self.model.gradient(params, &mut self.tables, &self.total, gradient);
+        self.model.gradient(params, &mut self.tables, &self.total, gradient, &Threads);
         self.pass(batch)
     }
 
     fn pass(&self, batch: &Batch) -> Pass {
         let n = batch.labels.len();
         let mut rows = kernels::RowSums::default();
-        for lane in &self.lanes[..lanes(batch).len()] {
-            rows += lane.rows;
-        }
+        let used = lanes(batch, self.model.least_rows()).len();
+        self.lanes[..used].iter().for_each(|lane| rows += lane.rows);
         Pass { loss: rows.loss / n as f64, accuracy: rows.correct as f64 / n as f64 }
     }
 }
 
-/// The fixed division of a batch; depends on its size alone.
-fn lanes(batch: &Batch) -> impl IndexedParallelIterator<Item = (&[[usize; 2]], &[usize])> {
-    let rows = batch.pairs.len().div_ceil(LANES).max(LANE_ROWS);
+/// The fixed division of a batch: into so many lanes, halved until each has `least_rows` pairs. A
+/// power of two, so that two or four threads share them evenly.
+fn lanes(
+    batch: &Batch,
+    least_rows: usize,
+) -> impl IndexedParallelIterator<Item = (&[[usize; 2]], &[usize])> {
+    let mut count = LANES;
+    while count > 1 && batch.pairs.len() < count * least_rows {
+        count /= 2;
+    }
+    let rows = batch.pairs.len().div_ceil(count).max(1);
     batch.pairs.par_chunks(rows).zip(batch.labels.par_chunks(rows))
 }
 
@@ -153,7 +168,10 @@ mod tests {
         let config = settings.or(Settings::preset("demo").unwrap()).resolve().unwrap();
         let net = Transformer::new(&config);
         let data = Dataset::new(&config, None).unwrap();
-        let batch = data.batch(&[data.train.clone(), data.test.clone()].concat());
+        // Every pair twice: enough for four lanes.
+        let all = [data.train.clone(), data.test.clone()].concat();
+        let batch = data.batch(&all.repeat(2));
+        assert_eq!(lanes(&batch, Model::<f64>::least_rows(&Folded::new(net.clone()))).len(), 4);
         let params = init::random::<f64>(&net, Scheme::Paper, 0);
         let (loss, expected) = Plain(net.clone()).loss_and_gradient(&params, &batch);
         let run = |threads: usize| {
@@ -167,7 +185,7 @@ mod tests {
         let (pass, gradient) = run(1);
         assert!((pass.loss / loss - 1.0).abs() < 1e-12);
         let scale = expected.values.iter().fold(0.0f64, |max, g| max.max(g.abs()));
-        for (found, expected) in gradient.values.iter().zip(&expected.values) {
+        for (found, expected) in gradient.values.iter().zip(expected.values.iter()) {
             assert!((found - expected).abs() < 1e-12 * scale);
         }
         for threads in [2, 3, 5] {

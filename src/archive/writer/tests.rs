@@ -126,9 +126,38 @@ fn steps_only_grow() {
     let mut writer = sample::begin(dir.path(), &sample::info());
     sample::save(&mut writer, 1);
     let weights = [TensorRef { name: "w", shape: &[], data: super::super::Data::F32(&[0.0]) }];
-    for (step, logged) in [(1, 1), (0, 0), (2, 3)] {
-        let error = writer.save(step, &weights, None, &sample::metrics(logged)).unwrap_err();
+    for steps in [&[1][..], &[0], &[2, 2], &[3, 2]] {
+        let metrics: Vec<_> = steps.iter().map(|step| sample::metrics(*step)).collect();
+        let save = |metrics| Save { weights: &weights, optimizer: None, metrics };
+        let error = writer.save(&metrics.iter().map(save).collect::<Vec<_>>()).unwrap_err();
         assert_eq!(error.code(), "CR21");
+    }
+}
+
+/// What is saved together leaves the bytes of what is saved one by one, whatever is kept.
+#[test]
+fn steps_saved_together_give_the_same_bytes() {
+    for keep in [SaveOptimizer::Never, SaveOptimizer::Last, SaveOptimizer::All] {
+        let dir = tempfile::tempdir().unwrap();
+        let info = sample::info_keeping(keep);
+        let one_by_one = dir.path().join("one/run");
+        let mut writer = sample::begin(&one_by_one, &info);
+        sample::STEPS.iter().for_each(|step| sample::save_together(&mut writer, &[*step]));
+        drop(writer);
+        for groups in [&[&[0, 1, 2, 4][..]][..], &[&[0], &[1, 2], &[4]], &[&[0, 1], &[], &[2, 4]]] {
+            let together = dir.path().join("together/run");
+            let mut writer = sample::begin(&together, &info);
+            groups.iter().for_each(|steps| sample::save_together(&mut writer, steps));
+            drop(writer);
+            // Step 3 is logged when the group with step 4 is saved, so its place may differ.
+            let mut expected = tree(&one_by_one);
+            let mut found = tree(&together);
+            let (expected_log, log) =
+                (expected.remove("metrics.jsonl").unwrap(), found.remove("metrics.jsonl").unwrap());
+            assert_eq!(log.len(), expected_log.len(), "{keep} {groups:?}");
+            assert!(found == expected, "{keep} {groups:?}");
+            fs::remove_dir_all(dir.path().join("together")).unwrap();
+        }
     }
 }
 
@@ -267,7 +296,9 @@ fn a_save_that_fails_commits_nothing() {
         fail(&killed, &mut writer);
         let data = super::super::Data::F32(&[0.0]);
         let tensors = [TensorRef { name: "w", shape: &[], data }];
-        let error = writer.save(1, &tensors, Some(&tensors), &sample::metrics(1)).unwrap_err();
+        let metrics = sample::metrics(1);
+        let save = Save { weights: &tensors, optimizer: Some(&tensors), metrics: &metrics };
+        let error = writer.save(&[save]).unwrap_err();
         assert_eq!((error.code(), error.exit_code()), ("CR05", 5), "{name}: {error}");
         drop(writer);
         let after = tree(&killed);
