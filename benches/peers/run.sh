@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Ratios against PyTorch, both sides in turn, medians of five pairs; a markdown table on stdout.
+# Ratios against PyTorch, both sides in turn, medians of five pairs, then losses against its losses;
+# markdown tables on stdout.
 # PYTHON=… uses an environment that has the packages; otherwise one is made here (several GB).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -27,3 +28,5 @@ compare --name "mainline step, 2 threads, over its floor" \
 compare --name "mainline step, 2 threads against 1" \
     --unit ms --key ms_per_step_median --target 1.8 \
     --ours "$(ours 2)" --peer "$(ours 1)"
+echo
+"$python" benches/peers/parity_check.py
