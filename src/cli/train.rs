@@ -34,7 +34,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "RUN_DIR", required = true, value_hint = clap::ValueHint::DirPath)]
     pub out: Option<PathBuf>,
 
-    /// Settings to start from: nanda2023 (the default) or demo
+    /// Settings to start from: nanda2023 (the default), transformer-lens or demo
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
 
@@ -64,7 +64,7 @@ enum Command {
 
 fn presets_help() -> String {
     let lines: Vec<String> =
-        PRESETS.iter().map(|preset| format!("  {:<10} {}", preset.name, preset.about)).collect();
+        PRESETS.iter().map(|preset| format!("  {:<16} {}", preset.name, preset.about)).collect();
     format!("Presets:\n{}", lines.join("\n"))
 }
 

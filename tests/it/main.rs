@@ -10,5 +10,6 @@ mod bad_files;
 mod determinism;
 mod examples;
 mod fixture;
+mod networks;
 mod schema_cli;
 mod train_cli;
