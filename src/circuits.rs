@@ -7,7 +7,7 @@
 //!
 //! Source: Nanda et al. (2023), arXiv:2301.05217, §4.1–4.3 (embeddings, neurons, `W_L`) and
 //! appendix C; for the MLP, whose weights meet the residues directly, Gromov (2023),
-//! arXiv:2301.02679, §3.
+//! arXiv:2301.02679.
 
 use ndarray::{Array2, ArrayView2, Axis, s};
 

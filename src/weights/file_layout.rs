@@ -5,12 +5,12 @@
 //!
 //! | tensor | published | TransformerLens |
 //! |---|---|---|
-//! | `W_E` | [d_model, p + 1] | [p + 1, d_model] |
-//! | `W_pos` | [3, d_model] | the same |
-//! | `W_Q` `W_K` `W_V` | [heads, d_head, d_model] | [heads, d_model, d_head] |
-//! | `W_O` | [d_model, heads · d_head] | [heads, d_head, d_model]; `ours[:, h·d_head + i] = theirs[h, i, :]` |
-//! | `W_in` `W_out` | [d_mlp, d_model], [d_model, d_mlp] | [d_model, d_mlp], [d_mlp, d_model] |
-//! | `b_in` `b_out` `W_U` | [d_mlp], [d_model], [d_model, classes] | the same |
+//! | `W_E` | `[d_model, p + 1]` | `[p + 1, d_model]` |
+//! | `W_pos` | `[3, d_model]` | the same |
+//! | `W_Q` `W_K` `W_V` | `[heads, d_head, d_model]` | `[heads, d_model, d_head]` |
+//! | `W_O` | `[d_model, heads · d_head]` | `[heads, d_head, d_model]`; `ours[:, h·d_head + i] = theirs[h, i, :]` |
+//! | `W_in`, `W_out` | `[d_mlp, d_model]`, `[d_model, d_mlp]` | `[d_model, d_mlp]`, `[d_mlp, d_model]` |
+//! | `b_in`, `b_out`, `W_U` | `[d_mlp]`, `[d_model]`, `[d_model, classes]` | the same |
 //! | `b_Q` `b_K` `b_V` `b_O` `b_U` | – | must be zero: the network has no such biases |
 //! | `mask` `IGNORE` | buffers, skipped | buffers, skipped |
 //!

@@ -8,7 +8,7 @@
 //! [`plain::OneHot`] multiplies the one-hot vectors out and is the oracle; [`columns::Columns`] adds
 //! two columns of `W_in`, which is the same, and is held to the oracle by a property test.
 //!
-//! Source: Gromov (2023), arXiv:2301.02679, §2. What is different here:
+//! Source: Gromov (2023), arXiv:2301.02679. What is different here:
 //! - **Loss.** The paper minimises the mean squared error against one-hot labels; here it is the mean
 //!   cross-entropy, as for the other architecture, so that losses can be compared.
 //! - **Normalisation.** The paper's network is `(1/d_mlp) W_out act( W_in x / √(2p) )` with entries
