@@ -1,4 +1,5 @@
-"""Fourier norms, cosine and sine, of W_E and W_L at the last checkpoint.
+"""Fourier norms, cosine and sine, of W_E and W_L at the last checkpoint; of an MLP, which has no
+embedding, of the columns of W_in for a in place of W_E.
 
 Paper: Figure 3 (v1 and v3). Table `fourier`: L2 norm of each row of F W over the other axis;
 frequency 0 is the constant.
@@ -13,7 +14,9 @@ import phases
 import style
 from tables import TableError, Tables, command
 
-NAMES = {"W_E": "$W_E$ (embedding)", "W_L": "$W_L$ (neurons to logits)"}
+INPUTS = {"W_E": "$W_E$ (embedding)",
+          "W_in.a": r"$W_{\mathrm{in}}$, columns of $a$ (inputs to neurons)"}
+OUTPUTS = {"W_L": "$W_L$ (neurons to logits)"}
 
 
 def draw(tables: Tables) -> Figure:
@@ -21,8 +24,10 @@ def draw(tables: Tables) -> Figure:
     keys = phases.key_frequencies(tables.read("progress", ["key_frequencies"]))
     step = rows["step"].max()
     rows = rows.filter(pl.col("step") == step)
+    present = rows["object"].unique()
+    first = next((name for name in INPUTS if name in present), "W_E")
     fig, axes = style.figure(2, height=8.5, sharex=True)
-    for ax, (name, title) in zip(axes[:, 0], NAMES.items()):
+    for ax, (name, title) in zip(axes[:, 0], [(first, INPUTS[first]), *OUTPUTS.items()]):
         part = rows.filter(pl.col("object") == name)
         if part.is_empty():
             raise TableError(

@@ -1,7 +1,7 @@
 """Progress measures over training, with the three phases.
 
 (a) train, test and excluded loss, (b) restricted loss, (c) Gini of the Fourier norms of W_E and
-W_L, (d) sum of squared weights. Paper: Figure 7 (v1 and v3); its excluded loss is over the train
+W_L (an MLP has no W_E), (d) sum of squared weights. Paper: Figure 7 (v1 and v3); its excluded loss is over the train
 split, its restricted loss over all inputs. Table `progress`; losses in nats over p classes.
 """
 

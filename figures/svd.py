@@ -1,6 +1,6 @@
 """Singular values of every matrix over training, and the final ones beside a random matrix.
 
-Tables `singular_values`, `spectra`. Top: W_E over training (each line is one rank i) and its final
+Tables `singular_values`, `spectra`. Top: W_E (of an MLP W_in) over training (each line is one rank i) and its final
 values against those expected of a matrix of the same shape and Frobenius norm with independent
 entries. Below: the other tensors over training; the slices (heads) of a 3-D tensor share a panel.
 """
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 import style
 from tables import TableError, Tables, command, printable
 
-FIRST = "embed.W_E"
+FIRST = ("embed.W_E", "mlp.W_in")  # the tensor that reads the inputs
 
 
 def marchenko_pastur(rows: int, cols: int, frobenius_sq: float) -> np.ndarray:
@@ -58,10 +58,11 @@ def draw(tables: Tables) -> Figure:
     spectra = tables.read("spectra", ["rows", "cols", "frobenius_sq"])
     step = sigma["step"].unique().sort().to_numpy()
     names = sigma["tensor"].unique(maintain_order=True).to_list()
-    if FIRST not in names:
-        raise TableError(f"table `singular_values`, column `tensor`: no `{FIRST}`; "
+    first = next((name for name in FIRST if name in names), None)
+    if first is None:
+        raise TableError(f"table `singular_values`, column `tensor`: no `{FIRST[0]}`; "
                          f"run `{command('singular_values')}`")
-    others = [name for name in names if name != FIRST]
+    others = [name for name in names if name != first]
     columns = 3
     lower = -(-len(others) // columns)
     fig, _ = style.figure(1, height=6.3 + 3.1 * lower)
@@ -70,16 +71,16 @@ def draw(tables: Tables) -> Figure:
                                   height_ratios=[5.5, 3.1 * lower] if others else None)[:, 0]
 
     left, right = upper.subplots(1, 2, width_ratios=[1.55, 1], sharey=True)
-    embed = sigma.filter(pl.col("tensor") == FIRST)
+    embed = sigma.filter(pl.col("tensor") == first)
     last = embed["step"].max()
     over_training(left, embed, 0.4)
     style.log_axis(left, floored(embed))
     style.step_axis(left, step, log=True)
     left.set_ylabel("singular value")
-    left.set_title(f"{short(FIRST)} over training", loc="left")
+    left.set_title(f"{short(first)} over training", loc="left")
 
     final = embed.filter(pl.col("step") == last)
-    shape = spectra.filter((pl.col("tensor") == FIRST) & (pl.col("step") == last))
+    shape = spectra.filter((pl.col("tensor") == first) & (pl.col("step") == last))
     index = final["index"].to_numpy() + 1
     right.plot(index, style.values(final, "sigma"), "o", color=style.COLOUR["W_E"], ms=1.4, mew=0,
                label="final")

@@ -1,37 +1,48 @@
-//! What the weights and neurons of the one-layer transformer compute, in the Fourier basis.
+//! What the weights and neurons of a network compute, in the Fourier basis.
 //!
 //! Objects are returned with one column per residue, ready for [`fourier::Transform::norms`]; the
-//! `=` row and class are left out.
+//! `=` row and class, which the transformer may have, are left out.
 //!
 //! Pure: arrays in, arrays out.
 //!
 //! Source: Nanda et al. (2023), arXiv:2301.05217, §4.1–4.3 (embeddings, neurons, `W_L`) and
-//! appendix C.
+//! appendix C; for the MLP, whose weights meet the residues directly, Gromov (2023),
+//! arXiv:2301.02679.
 
 use ndarray::{Array2, ArrayView2, Axis, s};
 
 use crate::error::Result;
 use crate::fourier;
 use crate::linalg::matmul;
-use crate::model::{POSITIONS, Transformer, names};
+use crate::model::mlp::{self, Mlp};
+use crate::model::{Network, POSITIONS, Transformer, names};
 use crate::params::Params;
 
 /// A weight object by name, `[n, p]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
-    /// `W_E`, `W_U`, `W_L`, `W_neur.h` or `attn.h`
+    /// `W_E`, `W_U`, `W_L`, `W_neur.h` or `attn.h`; of an MLP `W_in.a`, `W_in.b` or `W_L`
     pub name: String,
     /// One column per residue
     pub columns: Array2<f64>,
 }
 
-/// `W_L = W_U[:, :p]ᵀ W_out`, transposed: `[d_mlp, p]`, one column per class.
+/// `W_L`, the map from neurons to logits, transposed: `[d_mlp, p]`, one column per residue class.
+///
+/// ```text
+/// transformer:  W_L = W_U[:, :p]ᵀ W_out           mlp:  W_L = W_out
+/// ```
 ///
 /// What each neuron adds to the logits of each class.
 #[must_use]
-pub fn w_l(net: &Transformer, params: &Params<f64>) -> Array2<f64> {
-    let w_u = params.matrix(names::W_U);
-    matmul(params.matrix(names::W_OUT).t(), w_u.slice(s![.., ..net.p]))
+pub fn w_l(net: &Network, params: &Params<f64>) -> Array2<f64> {
+    match net {
+        Network::Transformer(net) => {
+            let w_u = params.matrix(names::W_U);
+            matmul(params.matrix(names::W_OUT).t(), w_u.slice(s![.., ..net.p]))
+        }
+        Network::Mlp(_) => params.matrix(mlp::names::W_OUT).t().as_standard_layout().into_owned(),
+    }
 }
 
 /// Every object of table `fourier`.
@@ -40,16 +51,36 @@ pub fn w_l(net: &Transformer, params: &Params<f64>) -> Array2<f64> {
 /// W_E [d_model, p] (tokens)     W_U [d_model, p] (classes)     W_L [d_mlp, p] (classes)
 /// W_neur.h = W_in W_O^h W_V^h W_E [d_mlp, p] (tokens)
 /// attn.h   = rᵀ W_Q^hᵀ W_K^h W_E [1, p],  r = W_E[:,=] + W_pos[2]   (before 1/√d_head)
+///
+/// of an MLP:   W_in.a = W_in[:, :p],  W_in.b = W_in[:, p:] [d_mlp, p] (residues)     W_L
 /// ```
 #[must_use]
-pub fn objects(net: &Transformer, params: &Params<f64>) -> Vec<Object> {
+pub fn objects(net: &Network, params: &Params<f64>) -> Vec<Object> {
+    let w_l = Object { name: "W_L".into(), columns: w_l(net, params) };
+    match net {
+        Network::Transformer(net) => of_transformer(net, params, w_l),
+        Network::Mlp(net) => of_mlp(net, params, w_l),
+    }
+}
+
+fn of_mlp(net: &Mlp, params: &Params<f64>, w_l: Object) -> Vec<Object> {
+    let w_in = params.matrix(mlp::names::W_IN);
+    let half = |name: &str, columns| Object { name: name.into(), columns };
+    vec![
+        half("W_in.a", w_in.slice(s![.., ..net.p]).to_owned()),
+        half("W_in.b", w_in.slice(s![.., net.p..]).to_owned()),
+        w_l,
+    ]
+}
+
+fn of_transformer(net: &Transformer, params: &Params<f64>, w_l: Object) -> Vec<Object> {
     let w_e = params.matrix(names::W_E);
     let tokens = w_e.slice(s![.., ..net.p]); // [d_model, p]
     let w_u = params.matrix(names::W_U);
     let mut objects = vec![
         Object { name: "W_E".into(), columns: tokens.to_owned() },
         Object { name: "W_U".into(), columns: w_u.slice(s![.., ..net.p]).to_owned() },
-        Object { name: "W_L".into(), columns: w_l(net, params) },
+        w_l,
     ];
     let (w_v, w_o) = (params.cube(names::W_V), params.matrix(names::W_O));
     for head in 0..net.heads {
@@ -194,7 +225,7 @@ mod tests {
         let config = settings.or(Settings::preset("nanda2023").unwrap()).resolve().unwrap();
         let net = Transformer::new(&config);
         let w = init::random::<f64>(&net, Scheme::Paper, 0);
-        let found = objects(&net, &w);
+        let found = objects(&Network::Transformer(net), &w);
         let names: Vec<&str> = found.iter().map(|object| object.name.as_str()).collect();
         assert_eq!(names, ["W_E", "W_U", "W_L", "W_neur.0", "W_neur.1", "attn.0", "attn.1"]);
         let tokens = 0..5;
@@ -221,6 +252,28 @@ mod tests {
                 expected += query * key;
             }
             assert!((found[6].columns[[0, v]] - expected).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn objects_of_an_mlp_are_its_columns() {
+        let settings = Settings {
+            architecture: Some(crate::config::Architecture::Mlp),
+            modulus: Some(5),
+            d_mlp: Some(4),
+            ..Settings::default()
+        };
+        let config = settings.or(Settings::preset("nanda2023").unwrap()).resolve().unwrap();
+        let net = Mlp::new(&config);
+        let w = init::random_mlp::<f64>(&net, 0);
+        let found = objects(&Network::Mlp(net), &w);
+        let names: Vec<&str> = found.iter().map(|object| object.name.as_str()).collect();
+        assert_eq!(names, ["W_in.a", "W_in.b", "W_L"]);
+        let (w_in, w_out) = (w.matrix(mlp::names::W_IN), w.matrix(mlp::names::W_OUT));
+        for (n, v) in (0..4).flat_map(|n| (0..5).map(move |v| (n, v))) {
+            let expected = [w_in[[n, v]], w_in[[n, 5 + v]], w_out[[v, n]]];
+            let entries: Vec<f64> = found.iter().map(|object| object.columns[[n, v]]).collect();
+            assert_eq!(entries, expected);
         }
     }
 }

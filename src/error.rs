@@ -66,6 +66,10 @@ pub enum Error {
     #[error("{path}: tensor {tensor:?} has shape {found:?}, expected {expected:?}")]
     Shape { path: PathBuf, tensor: String, expected: Vec<usize>, found: Vec<usize> },
 
+    /// A file of initial weights that are not those of the network.
+    #[error("{path}: not the weights of this network ({layout} layout): {misfits}")]
+    OtherWeights { path: PathBuf, layout: String, misfits: String },
+
     /// A file of the archive other than a checkpoint that cannot be understood.
     #[error("{path}: line {line}: {problem}")]
     ArchiveFile { path: PathBuf, line: usize, problem: String },
@@ -261,7 +265,7 @@ impl Error {
             },
             Self::Write { .. } => "CR05",
             Self::Checkpoint { fault, .. } => fault.code(),
-            Self::MissingTensor { .. } | Self::Shape { .. } => "AR13",
+            Self::MissingTensor { .. } | Self::Shape { .. } | Self::OtherWeights { .. } => "AR13",
             Self::ArchiveFile { .. } => "AR21",
             Self::OtherRun { .. } | Self::Unfinished { .. } | Self::NotARun { .. } => "CR16",
             Self::Locked { .. } => "CR12",
@@ -290,6 +294,7 @@ impl Error {
             | Self::Checkpoint { .. }
             | Self::MissingTensor { .. }
             | Self::Shape { .. }
+            | Self::OtherWeights { .. }
             | Self::ArchiveFile { .. }
             | Self::TableFile { .. }
             | Self::NothingUsable { .. } => 4,
@@ -339,6 +344,11 @@ impl Error {
                 .into(),
             Self::Shape { .. } | Self::MissingTensor { .. } => {
                 "was the file copied from another run?".into()
+            }
+            Self::OtherWeights { .. } => {
+                "choose another file, or the settings that it belongs to: \
+                 --architecture, --modulus, --d-model, --heads, --d-mlp, --outputs"
+                    .into()
             }
             Self::OtherRun { .. } => "choose another folder, or the settings of that run".into(),
             Self::Unfinished { path, .. } => format!(

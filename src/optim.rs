@@ -3,10 +3,13 @@
 //! Conventions: update `u = 0, 1, …` turns `θ_u` into `θ_{u+1}`; `t = u + 1` counts it in the bias
 //! corrections; the learning rate rises over the first `warmup` updates from 0, so with a warm-up
 //! the very first update moves nothing but fills the moments. Decay is decoupled and acts on every
-//! parameter, biases included.
+//! parameter, biases included; but a frozen parameter is neither moved nor decayed, and its moments
+//! stay 0.
 //!
 //! Source: Loshchilov & Hutter (2019), arXiv:1711.05101, in the order of operations of PyTorch's
 //! `AdamW`, which the published runs used.
+
+use std::ops::Range;
 
 use multiversion::multiversion;
 
@@ -30,6 +33,8 @@ pub struct Optimizer<F> {
     beta1: f64,
     beta2: f64,
     warmup: u64,
+    /// Where in the flat vector the parameters are that it moves, ascending.
+    trained: Vec<Range<usize>>,
     /// Number of updates done.
     pub updates: u64,
     /// First moment of the gradient (`m`); the velocity of SGD. Layout of the weights.
@@ -53,9 +58,34 @@ impl<F: Scalar> Optimizer<F> {
             beta1: config.beta1,
             beta2: config.beta2,
             warmup: config.warmup,
+            trained: std::iter::once(0..parameters).collect(),
             updates: 0,
             m: vec![F::zero(); parameters],
             v: vec![F::zero(); second],
+        }
+    }
+
+    /// The same, but leaving these parts of the flat vector as they are; ascending, not empty.
+    ///
+    /// # Panics
+    /// If they are not ascending, or reach beyond the vector.
+    #[must_use]
+    pub fn freezing(mut self, frozen: &[Range<usize>]) -> Self {
+        let starts = std::iter::once(0).chain(frozen.iter().map(|part| part.end));
+        let ends = frozen.iter().map(|part| part.start).chain([self.m.len()]);
+        self.trained = starts.zip(ends).map(|(start, end)| start..end).collect();
+        assert!(self.trained.iter().all(|part| part.start <= part.end), "{frozen:?}");
+        self
+    }
+
+    /// Take out of a gradient what it says about frozen parameters.
+    ///
+    /// # Panics
+    /// If the length differs from that of the state.
+    pub fn mask(&self, gradient: &mut [F]) {
+        assert_eq!(gradient.len(), self.m.len());
+        for frozen in self.trained.windows(2) {
+            gradient[frozen[0].end..frozen[1].start].fill(F::zero());
         }
     }
 
@@ -80,6 +110,7 @@ impl<F: Scalar> Optimizer<F> {
     /// # Panics
     /// If the lengths differ from that of the state.
     pub fn update(&mut self, weights: &mut [F], gradient: &[F], fork: &impl Fork) {
+        assert_eq!((weights.len(), gradient.len()), (self.m.len(), self.m.len()));
         let rate = self.learning_rate();
         self.updates += 1;
         let t = self.updates as f64;
@@ -96,15 +127,23 @@ impl<F: Scalar> Optimizer<F> {
                     epsilon: F::narrow(EPSILON),
                     rate: F::narrow(rate / (1.0 - self.beta1.powf(t))),
                 };
-                in_parts(weights, gradient, &mut self.m, &mut self.v, constants, fork);
+                for part in self.trained.iter().cloned() {
+                    let (weights, gradient) = (&mut weights[part.clone()], &gradient[part.clone()]);
+                    let (m, v) = (&mut self.m[part.clone()], &mut self.v[part]);
+                    in_parts(weights, gradient, m, v, constants, fork);
+                }
             }
             OptimizerKind::Sgd => {
-                sgd(weights, gradient, &mut self.m, keep, F::narrow(self.beta1), F::narrow(rate));
+                let (beta1, rate) = (F::narrow(self.beta1), F::narrow(rate));
+                for part in self.trained.iter().cloned() {
+                    let (weights, gradient) = (&mut weights[part.clone()], &gradient[part.clone()]);
+                    sgd(weights, gradient, &mut self.m[part], keep, beta1, rate);
+                }
             }
         }
     }
 
-    /// Share of the coordinates whose `√v̂` will be below ε in an update with this gradient: there
+    /// Share of the trained coordinates whose `√v̂` will be below ε in an update with this gradient: there
     /// the denominator is ε rather than the gradient's size. `None` for SGD.
     ///
     /// # Panics
@@ -119,8 +158,10 @@ impl<F: Scalar> Optimizer<F> {
         let limit = EPSILON * EPSILON * correction;
         let next =
             |(v, g): (&F, &F)| self.beta2 * v.widen() + (1.0 - self.beta2) * g.widen().powi(2);
-        let tiny = self.v.iter().zip(gradient).map(next).filter(|v| *v < limit).count();
-        Some(tiny as f64 / self.v.len() as f64)
+        let parts = self.trained.iter().cloned();
+        let tiny = parts.clone().flat_map(|part| self.v[part.clone()].iter().zip(&gradient[part]));
+        let tiny = tiny.map(next).filter(|v| *v < limit).count();
+        Some(tiny as f64 / parts.map(|part| part.len()).sum::<usize>() as f64)
     }
 }
 
@@ -252,5 +293,37 @@ mod tests {
         assert!((share.unwrap() - 0.5).abs() < 1e-15);
         let sgd = Optimizer::<f64>::new(&config("optimizer = 'sgd'"), 4);
         assert_eq!(sgd.tiny_second_moment(&[0.0; 4]), None);
+    }
+
+    /// Neither updates nor decay reach frozen weights, whatever their gradient; all others move as if
+    /// there were none.
+    #[test]
+    fn frozen_weights_stay_what_they_are() {
+        for toml in ["warmup = 0", "optimizer = 'sgd'\nwarmup = 0"] {
+            let plain = Optimizer::<f64>::new(&config(toml), 6);
+            let mut freezing = plain.clone().freezing(&[0..1, 3..5]);
+            let mut plain = plain;
+            let (mut all, mut some) =
+                ([1.0, 2.0, -3.0, 4.0, 0.0, 5.0], [1.0, 2.0, -3.0, 4.0, 0.0, 5.0]);
+            let gradient = [0.5, -0.25, 1e-12, 2.0, 1.0, 3.0];
+            for _ in 0..3 {
+                let mut masked = gradient;
+                freezing.mask(&mut masked);
+                assert_eq!(
+                    masked.map(f64::to_bits),
+                    [0.0, -0.25, 1e-12, 0.0, 0.0, 3.0].map(f64::to_bits)
+                );
+                plain.update(&mut all, &gradient, &InTurn);
+                freezing.update(&mut some, &masked, &InTurn);
+            }
+            for (i, frozen) in [true, false, false, true, true, false].into_iter().enumerate() {
+                let start: f64 = [1.0, 2.0, -3.0, 4.0, 0.0, 5.0][i];
+                let expected = if frozen { start } else { all[i] };
+                assert_eq!(some[i].to_bits(), expected.to_bits(), "{toml}: {i}");
+                assert!(!frozen || freezing.m[i].to_bits() == 0, "{toml}: {i}");
+            }
+        }
+        let freezing = Optimizer::<f64>::new(&config(""), 4).freezing(&[1..2, 2..3]);
+        assert_eq!(freezing.tiny_second_moment(&[1.0, 0.0, 0.0, 1e-9]), Some(0.5));
     }
 }

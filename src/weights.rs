@@ -1,5 +1,9 @@
 //! Between a checkpoint's named tensors and a network's flat weights.
 
+pub mod file_layout;
+
+pub use file_layout::{FileLayout, InitFile};
+
 use std::sync::Arc;
 
 use crate::archive::{Checkpoint, Data, Tensor, TensorRef};

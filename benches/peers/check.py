@@ -62,6 +62,38 @@ def check_networks():
             assert_close(logits[row], by_hand, 1e-12, f"logits of input {row}")
 
 
+def check_other_networks():
+    """The TransformerLens network is the published one with its weights transposed; the MLP's logits
+    are sums over neurons of the squares of two columns."""
+    task = Task(7, 0.6)
+    theirs = model.lens_weights(**SIZES)
+    dropped = ("b_Q", "b_K", "b_V", "b_O", "b_U", *model.BUFFERS)
+    theirs = {n: t for n, t in theirs.items() if n.rsplit(".", 1)[-1] not in dropped}
+    ours = {}
+    for name, t in theirs.items():
+        short = model.NAMES[name]
+        if short in ("W_E", "W_in", "W_out"):
+            t = t.t()
+        elif short in ("W_Q", "W_K", "W_V"):
+            t = torch.stack([head.t() for head in t])
+        elif short == "W_O":
+            t = torch.cat([head.t() for head in t], dim=1)
+        ours[name] = t
+    with torch.no_grad():
+        logits = model.network(theirs)(task.tokens)[0]
+        assert logits.shape == (49, 7)
+        assert_close(logits, model.network(ours)(task.tokens)[0], 1e-12, "TransformerLens logits")
+
+    w = model.mlp_weights(p=7, d_mlp=20, seed=1, dtype=torch.float64)
+    with torch.no_grad():
+        logits, neurons = model.network(w, activation="quadratic")(task.tokens)
+    for row in (0, 17, 48):
+        a, b, _ = task.tokens[row].tolist()
+        by_hand = (w["mlp.W_in"][:, a] + w["mlp.W_in"][:, 7 + b]) ** 2
+        assert_close(neurons[row], by_hand, 1e-14, f"neurons of input {row}")
+        assert_close(logits[row], w["mlp.W_out"] @ by_hand, 1e-14, f"logits of input {row}")
+
+
 def check_split():
     task = Task(5, 0.3)
     order = [14, 0, 23, 18, 6, 5, 7]
@@ -164,7 +196,7 @@ def check_driver():
 
 def main():
     torch.set_num_threads(1)
-    for check in (check_networks, check_split, check_optimiser, check_measures, check_files,
+    for check in (check_networks, check_other_networks, check_split, check_optimiser, check_measures, check_files,
                   check_driver):
         check()
         print(f"{check.__name__}: ok")

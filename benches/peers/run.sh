@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Ratios against PyTorch, both sides in turn, medians of five pairs; a markdown table on stdout.
+# Ratios against PyTorch, both sides in turn, medians of five pairs, then losses against its losses;
+# markdown tables on stdout.
 # PYTHON=… uses an environment that has the packages; otherwise one is made here (several GB).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,8 +11,11 @@ if [ ! -x "$python" ]; then
     python3 -m venv benches/peers/.venv
     "$python" -m pip install --quiet --disable-pip-version-check -r benches/peers/requirements.txt
 fi
-cargo bench --locked --quiet --bench mainline -- --threads 1 --steps 1 >/dev/null
-ours() { echo "cargo bench --locked --quiet --bench mainline -- --steps 40 --threads $1"; }
+pure="--no-default-features --features gemm"
+cargo build --release --locked --quiet --bins
+cargo bench --locked --quiet --bench mainline -- --threads 1 --steps 1 >&2
+cargo bench --locked --quiet $pure --bench mainline -- --threads 1 --steps 1 >&2
+ours() { echo "cargo bench --locked --quiet ${2:-} --bench mainline -- --steps 40 --threads $1"; }
 compare() { "$python" benches/peers/compare.py --pairs 5 "$@"; }
 
 "$python" benches/peers/check.py >&2
@@ -24,6 +28,20 @@ compare --name "the same against a PyTorch step of the last position only" \
 compare --name "mainline step, 2 threads, over its floor" \
     --unit ms --ours-key ms_per_step_median --peer-key floor_ms --at-most 1.6 \
     --ours "$(ours 2)" --peer "$(ours 2)"
+compare --name "mainline step, 2 threads, over the time of its own matrix products" \
+    --unit ms --ours-key ms_per_step_median --peer-key products_ms --at-most 2 \
+    --ours "$(ours 2)" --peer "$(ours 2)"
 compare --name "mainline step, 2 threads against 1" \
     --unit ms --key ms_per_step_median --target 1.8 \
     --ours "$(ours 2)" --peer "$(ours 1)"
+compare --name "mainline step, 2 threads, with feature gemm against OpenBLAS" \
+    --unit ms --key ms_per_step_median \
+    --ours "$(ours 2 "$pure")" --peer "$(ours 2)"
+
+echo
+echo "The mainline run, archive included:"
+run=$(mktemp -d)
+trap 'rm -rf "$run"' EXIT
+"${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --out "$run/mainline"
+echo
+"$python" benches/peers/parity_check.py

@@ -26,6 +26,9 @@ pub struct RunInfo {
     /// The training pairs `a·p + b`, where they came from a file that may be gone by now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_pairs: Option<Vec<usize>>,
+    /// BLAKE3 of the file that the initial weights came from, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_blake3: Option<String>,
 }
 
 /// What trained the run.
@@ -40,7 +43,7 @@ impl RunInfo {
     #[must_use]
     pub fn new(config: RunConfig, blas: BlasInfo, train_pairs: Option<Vec<usize>>) -> Self {
         let versions = Versions { groundswell: env!("CARGO_PKG_VERSION").into() };
-        Self { format: FORMAT, config, versions, blas, train_pairs }
+        Self { format: FORMAT, config, versions, blas, train_pairs, init_blake3: None }
     }
 
     /// Read `run.json`.
@@ -91,6 +94,10 @@ impl RunInfo {
         let mut found = self.config.differences(&theirs.config);
         if self.train_pairs != theirs.train_pairs {
             found.push("the pairs in the split file are not those of the run".into());
+        }
+        // Runs from before it was written down have none.
+        if theirs.init_blake3.is_some() && self.init_blake3 != theirs.init_blake3 {
+            found.push("the weights in the init file are not those of the run".into());
         }
         found
     }

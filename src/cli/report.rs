@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::error::Error;
 
@@ -102,7 +102,7 @@ fn print_json(error: &anyhow::Error, known: Option<&Error>) {
 #[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
-    what: &'static str,
+    what: String,
     total: u64,
     first: Option<u64>,
     started: Instant,
@@ -115,9 +115,19 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 impl Progress {
     /// Of `total` things called `what`.
     #[must_use]
-    pub fn new(what: &'static str, total: u64) -> Self {
+    pub fn new(what: impl Into<String>, total: u64) -> Self {
+        Self::with_bar(what.into(), total, |bar| bar)
+    }
+
+    /// One of several that are shown below each other.
+    #[must_use]
+    pub fn among(all: &MultiProgress, what: impl Into<String>, total: u64) -> Self {
+        Self::with_bar(what.into(), total, |bar| all.add(bar))
+    }
+
+    fn with_bar(what: String, total: u64, place: impl Fn(ProgressBar) -> ProgressBar) -> Self {
         let bar = colours().then(|| {
-            let bar = ProgressBar::new(total);
+            let bar = place(ProgressBar::new(total));
             let template = "{bar:24} {pos}/{len} {wide_msg} {eta_precise} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("━╸ "));

@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use indicatif::MultiProgress;
+
 use super::report::Progress;
+use super::train::describe;
 use super::{print, signals};
 use crate::archive::Run;
+use crate::doctor;
 use crate::error::Error;
 use crate::pipeline::line::StepName;
 use crate::train::Outcome;
-use crate::train::sweep::{self, Planned};
+use crate::train::sweep::{self, Planned, Sharing};
 
 /// Train a grid or a list of runs, side by side.
 ///
@@ -50,22 +53,29 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let plans = sweep::plan(&text, &args.sweep)?;
     let stop = signals::install()?;
     let threads = signals::threads(args.threads);
-    let (parallel, each) = sweep::side_by_side(plans.len(), threads);
-    let total: u64 = plans.iter().map(|plan| plan.config.steps).sum();
+    let sharing = sweep::share(&plans, threads, doctor::memory());
+    let Sharing { parallel, threads: each, short_of_memory } = sharing;
     let thread = if each == 1 { "thread" } else { "threads" };
-    tracing::info!("{} runs, {parallel} side by side, {each} {thread} each", plans.len());
+    let why = if short_of_memory { ", as many as fit in memory" } else { "" };
+    tracing::info!("{} runs, {parallel} side by side{why}, {each} {thread} each", plans.len());
 
-    let done: Vec<AtomicUsize> = plans.iter().map(|_| AtomicUsize::new(0)).collect();
-    let progress = Mutex::new(Progress::new("steps", total));
+    let all = MultiProgress::new();
+    let shown: Vec<Mutex<Option<Progress>>> = plans.iter().map(|_| Mutex::new(None)).collect();
     let started = Instant::now();
-    let ended = sweep::train_all(&plans, &args.out, threads, &stop, &|index, report| {
-        done[index].store(usize::try_from(report.step).unwrap_or(usize::MAX), Ordering::Relaxed);
-        let Ok(mut progress) = progress.try_lock() else { return };
-        let steps: usize = done.iter().map(|steps| steps.load(Ordering::Relaxed)).sum();
-        progress.update(steps as u64, || running(&plans, &done));
+    let ended = sweep::train_all(&plans, &args.out, sharing, &stop, &|index, report| {
+        let (plan, Ok(mut progress)) = (&plans[index], shown[index].lock()) else { return };
+        let steps = plan.config.steps;
+        let begin = || Progress::among(&all, format!("{}:", plan.name), steps);
+        let progress = progress.get_or_insert_with(begin);
+        progress.update(report.step, || describe(report));
+        if report.step == steps {
+            progress.finish();
+        }
     });
-    if let Ok(progress) = progress.lock() {
-        progress.finish();
+    for progress in &shown {
+        if let Ok(Some(progress)) = progress.lock().as_deref() {
+            progress.finish();
+        }
     }
     let seconds = started.elapsed().as_secs_f64();
     print(summary(args, &plans, &ended, seconds).as_bytes())?;
@@ -89,15 +99,6 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
         Some(error) => Err(error.into()),
         None => Ok(0),
     }
-}
-
-/// The runs under way, with their steps.
-fn running(plans: &[Planned], done: &[AtomicUsize]) -> String {
-    let shown = plans.iter().zip(done).filter_map(|(plan, steps)| {
-        let steps = steps.load(Ordering::Relaxed) as u64;
-        (steps > 0 && steps < plan.config.steps).then(|| format!("{} at {steps}", plan.name))
-    });
-    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// One line per run: how it ended, and when it memorised and generalised.

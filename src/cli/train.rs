@@ -34,7 +34,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "RUN_DIR", required = true, value_hint = clap::ValueHint::DirPath)]
     pub out: Option<PathBuf>,
 
-    /// Settings to start from: nanda2023 (the default) or demo
+    /// Settings to start from: nanda2023 (the default), transformer-lens or demo
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
 
@@ -64,7 +64,7 @@ enum Command {
 
 fn presets_help() -> String {
     let lines: Vec<String> =
-        PRESETS.iter().map(|preset| format!("  {:<10} {}", preset.name, preset.about)).collect();
+        PRESETS.iter().map(|preset| format!("  {:<16} {}", preset.name, preset.about)).collect();
     format!("Presets:\n{}", lines.join("\n"))
 }
 
@@ -120,7 +120,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
     print(text.as_bytes())
 }
 
-fn describe(report: &Report) -> String {
+/// Losses and accuracies at a step.
+pub(super) fn describe(report: &Report) -> String {
     let train = format!("train {:.3e} ({:.1} %)", report.train.loss, 100.0 * report.train.accuracy);
     match report.test {
         Some(test) => {

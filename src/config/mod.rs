@@ -3,7 +3,13 @@
 //! [`Settings`] holds what one source says (the command line, a TOML file, a preset), so every
 //! field is optional. [`Settings::or`] lays them over each other, [`Settings::resolve`] turns the
 //! result into a [`RunConfig`], in which everything is known and checked.
+//!
+//! `d_model`, `heads`, `outputs` and `biases` belong to the transformer: an mlp has no residual stream
+//! and no heads, its outputs are always the residues, and it has no biases. A source that chooses
+//! another architecture puts aside what the sources below it say of these; whatever says them
+//! together with, or over, that choice is refused.
 
+mod check;
 pub mod names;
 pub mod schedule;
 
@@ -11,7 +17,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use names::{Activation, Init, OptimizerKind, SaveOptimizer, Split, Task};
+pub use names::{
+    Activation, Architecture, Biases, Init, OptimizerKind, Outputs, SaveOptimizer, Split, Task,
+};
 pub use schedule::Schedule;
 
 use crate::error::{Error, Result, nearest};
@@ -33,18 +41,27 @@ pub struct Settings {
     #[arg(long, value_name = "RULE", help_heading = "Task")]
     pub split: Option<Split>,
 
-    /// Width of the residual stream
+    /// Which network: transformer (one layer), or mlp (two layers on one-hot inputs)
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    pub architecture: Option<Architecture>,
+    /// Width of the residual stream (transformer)
     #[arg(long, value_name = "N", help_heading = "Network")]
     pub d_model: Option<usize>,
-    /// Number of attention heads; divides d_model
+    /// Number of attention heads; divides d_model (transformer)
     #[arg(long, value_name = "N", help_heading = "Network")]
     pub heads: Option<usize>,
     /// Number of neurons
     #[arg(long, value_name = "N", help_heading = "Network")]
     pub d_mlp: Option<usize>,
-    /// Nonlinearity of the neurons: relu or gelu
+    /// Nonlinearity of the neurons: relu, gelu or quadratic
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub activation: Option<Activation>,
+    /// What the logits stand for: tokens (p + 1, with `=`) or residues (p) (transformer)
+    #[arg(long, value_name = "WHICH", help_heading = "Network")]
+    pub outputs: Option<Outputs>,
+    /// Whether biases are trained or frozen at their initial values (transformer)
+    #[arg(long, value_name = "WHICH", help_heading = "Network")]
+    pub biases: Option<Biases>,
     /// Seed of the initial weights (and of the labels of task random)
     #[arg(long, value_name = "SEED", help_heading = "Network")]
     pub seed: Option<u64>,
@@ -58,7 +75,7 @@ pub struct Settings {
     /// Learning rate after the warm-up
     #[arg(long, value_name = "RATE", help_heading = "Optimisation")]
     pub lr: Option<f64>,
-    /// Decoupled weight decay λ, applied to every parameter
+    /// Decoupled weight decay λ, applied to every parameter that is trained
     #[arg(long, value_name = "LAMBDA", help_heading = "Optimisation")]
     pub weight_decay: Option<f64>,
     /// Decay rate of the first moment (the momentum of sgd)
@@ -90,10 +107,23 @@ pub struct RunConfig {
     pub modulus: usize,
     pub train_fraction: f64,
     pub split: Split,
-    pub d_model: usize,
-    pub heads: usize,
+    /// Archives from before there was a second architecture do not name it.
+    #[serde(default = "transformer")]
+    pub architecture: Architecture,
+    /// Of the transformer only
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub d_model: Option<usize>,
+    /// Of the transformer only
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
     pub d_mlp: usize,
     pub activation: Activation,
+    /// `tokens` in archives from before it was a setting
+    #[serde(default = "tokens")]
+    pub outputs: Outputs,
+    /// `trained` in archives from before it was a setting
+    #[serde(default = "trained")]
+    pub biases: Biases,
     pub seed: u64,
     pub init: Init,
     pub optimizer: OptimizerKind,
@@ -105,6 +135,18 @@ pub struct RunConfig {
     pub steps: u64,
     pub save_at: Schedule,
     pub save_optimizer: SaveOptimizer,
+}
+
+fn transformer() -> Architecture {
+    Architecture::Transformer
+}
+
+fn tokens() -> Outputs {
+    Outputs::Tokens
+}
+
+fn trained() -> Biases {
+    Biases::Trained
 }
 
 /// A preset: its name, one line about it, and its settings in TOML.
@@ -121,6 +163,11 @@ pub const PRESETS: &[Preset] = &[
         name: "nanda2023",
         about: "the mainline run of arXiv:2301.05217: p = 113, 30 % of the pairs, 40,000 steps",
         toml: include_str!("presets/nanda2023.toml"),
+    },
+    Preset {
+        name: "transformer-lens",
+        about: "the TransformerLens demonstration: 113 outputs, no biases, no warm-up, 25,000 steps",
+        toml: include_str!("presets/transformer-lens.toml"),
     },
     Preset {
         name: "demo",
@@ -181,17 +228,25 @@ pub(crate) fn toml_fault(
 }
 
 /// Writes [`KEYS`], [`Settings::or`], [`Settings::resolve`] and [`RunConfig::differences`] for the
-/// fields, which all four treat alike.
+/// fields, which all four treat alike; `some` architectures do without those behind the semicolon.
 macro_rules! for_each_setting {
-    ($($field:ident),+ $(,)?) => {
+    ($($field:ident),+; some: $($some:ident),+ $(,)?) => {
         /// The keys of a TOML file.
-        pub const KEYS: &[&str] = &[$(stringify!($field)),+];
+        pub const KEYS: &[&str] = &[$(stringify!($field),)+ $(stringify!($some)),+];
 
         impl Settings {
-            /// These settings, and those of `other` where these say nothing.
+            /// These settings, and those of `other` where these say nothing. Where these choose
+            /// another architecture, what `other` says about its own is put aside.
             #[must_use]
             pub fn or(self, other: Self) -> Self {
-                Self { $($field: self.$field.or(other.$field)),+ }
+                let other = match self.architecture {
+                    Some(chosen) => other.put_aside(chosen),
+                    None => other,
+                };
+                Self {
+                    $($field: self.$field.or(other.$field),)+
+                    $($some: self.$some.or(other.$some)),+
+                }
             }
 
             /// All settings in force, checked.
@@ -199,10 +254,11 @@ macro_rules! for_each_setting {
             /// # Errors
             /// [`Error::Setting`] or [`Error::Modulus`] for values that cannot be trained with.
             pub fn resolve(self) -> Result<RunConfig> {
-                $(let $field = self.$field.ok_or_else(|| Error::setting(
+                let settings = self.implied();
+                $(let $field = settings.$field.ok_or_else(|| Error::setting(
                     stringify!($field), "is said nowhere", "give it, or a --preset",
                 ))?;)+
-                let config = RunConfig { $($field),+ };
+                let config = RunConfig { $($field,)+ $($some: settings.$some),+ };
                 config.check()?;
                 Ok(config)
             }
@@ -219,6 +275,14 @@ macro_rules! for_each_setting {
                         "{} is {} there, {} here", stringify!($field), other.$field, self.$field,
                     ));
                 })+
+                $(if self.$some != other.$some {
+                    let said = |config: &Self| {
+                        config.$some.map_or_else(|| "not said".to_owned(), |value| value.to_string())
+                    };
+                    found.push(format!(
+                        "{} is {} there, {} here", stringify!($some), said(other), said(self),
+                    ));
+                })+
                 found
             }
         }
@@ -229,10 +293,11 @@ for_each_setting!(
     modulus,
     train_fraction,
     split,
-    d_model,
-    heads,
+    architecture,
     d_mlp,
     activation,
+    outputs,
+    biases,
     seed,
     init,
     optimizer,
@@ -243,147 +308,47 @@ for_each_setting!(
     warmup,
     steps,
     save_at,
-    save_optimizer,
+    save_optimizer;
+    some: d_model, heads,
 );
 
-impl RunConfig {
-    /// Width of one head.
-    #[must_use]
-    pub fn d_head(&self) -> usize {
-        self.d_model / self.heads
+impl Settings {
+    /// Without what only another architecture than this has, if that is what these speak of.
+    fn put_aside(mut self, chosen: Architecture) -> Self {
+        if self.architecture.unwrap_or_else(transformer) != chosen {
+            (self.d_model, self.heads, self.outputs, self.biases) = (None, None, None, None);
+            self.init = self.init.filter(|init| *init != Init::TransformerLens);
+        }
+        self
     }
 
-    /// Number of tokens: the residues and `=`.
+    /// With what an architecture leaves no choice about.
+    fn implied(mut self) -> Self {
+        if self.architecture == Some(Architecture::Mlp) {
+            self.outputs = self.outputs.or(Some(Outputs::Residues));
+            self.biases = self.biases.or(Some(Biases::Absent));
+            self.init = self.init.or(Some(Init::Paper));
+        }
+        self
+    }
+}
+
+impl RunConfig {
+    /// Number of tokens of a transformer: the residues and `=`.
     #[must_use]
     pub fn vocab(&self) -> usize {
         self.modulus + 1
     }
 
-    /// Every rule that one setting, or two together, must obey.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] or [`Error::Modulus`].
-    pub fn check(&self) -> Result<()> {
-        let rule = |holds: bool, setting: &str, problem: String, help: &str| {
-            if holds { Ok(()) } else { Err(Error::setting(setting, problem, help)) }
-        };
-        let p = self.modulus;
-        if p < 3 || p.is_multiple_of(2) {
-            return Err(Error::Modulus { p });
+    /// Number of logits.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        match self.outputs {
+            Outputs::Tokens => self.vocab(),
+            Outputs::Residues => self.modulus,
         }
-        rule(
-            p <= 2_000,
-            "modulus",
-            format!("{p} is above 2000; the p² inputs of p classes would take 64 GB and more"),
-            "pick a smaller modulus",
-        )?;
-        rule(
-            self.task != Task::Div || is_prime(p),
-            "modulus",
-            format!("task div needs a prime modulus, and {p} is not prime"),
-            "pick a prime, such as 59 or 113",
-        )?;
-        rule(
-            self.train_fraction > 0.0 && self.train_fraction <= 1.0,
-            "train-fraction",
-            format!("{} is not in (0, 1]", self.train_fraction),
-            "0.3 trains on 30 % of the pairs",
-        )?;
-        for (name, value) in
-            [("d-model", self.d_model), ("heads", self.heads), ("d-mlp", self.d_mlp)]
-        {
-            rule((1..=65_536).contains(&value), name, format!("{value} is not in 1..=65536"), "")?;
-        }
-        rule(
-            self.d_model.is_multiple_of(self.heads),
-            "heads",
-            format!("{} heads do not divide d-model {}", self.heads, self.d_model),
-            "d-model must be a multiple of heads",
-        )?;
-        for (name, value) in [("lr", self.lr), ("weight-decay", self.weight_decay)] {
-            rule(
-                value.is_finite() && value >= 0.0,
-                name,
-                format!("{value} is not a finite number of at least 0"),
-                "",
-            )?;
-        }
-        for (name, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
-            rule((0.0..1.0).contains(&value), name, format!("{value} is not in [0, 1)"), "")?;
-        }
-        rule(self.steps > 0, "steps", "a run needs at least one step".into(), "")
     }
-}
-
-/// Trial division; moduli are small.
-fn is_prime(n: usize) -> bool {
-    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(toml: &str) -> Error {
-        let settings = Settings::from_toml(toml, Path::new("run.toml"));
-        let preset = Settings::preset("nanda2023").unwrap();
-        settings.and_then(|settings| settings.or(preset).resolve()).unwrap_err()
-    }
-
-    #[test]
-    fn presets_are_complete() {
-        for preset in PRESETS {
-            let config = Settings::preset(preset.name).unwrap().resolve().unwrap();
-            assert!(config.save_at.count(config.steps) >= 300, "{}", preset.name);
-        }
-    }
-
-    #[test]
-    fn options_override_the_file_and_the_file_the_preset() {
-        let file = Settings::from_toml("modulus = 59\nlr = 0.01", Path::new("run.toml")).unwrap();
-        let options = Settings { lr: Some(0.5), ..Settings::default() };
-        let preset = Settings::preset("nanda2023").unwrap();
-        let config = options.or(file).or(preset).resolve().unwrap();
-        assert_eq!((config.lr, config.modulus, config.d_model), (0.5, 59, 128));
-    }
-
-    #[test]
-    fn unknown_keys_are_placed_and_the_nearest_is_named() {
-        let error = refused("modulus = 59\nweight_decy = 1.0\n");
-        assert_eq!(
-            error.to_string(),
-            "run.toml:2:1: unknown key `weight_decy`; did you mean `weight_decay`?"
-        );
-    }
-
-    #[test]
-    fn values_of_the_wrong_type_or_name_are_placed() {
-        assert!(refused("lr = \"fast\"").to_string().starts_with("run.toml:1:6: invalid type"));
-        let message = refused("\n  task = \"ad\"").to_string();
-        assert_eq!(message, "run.toml:2:10: unknown task `ad`; did you mean `add`?");
-    }
-
-    #[test]
-    fn impossible_settings_are_refused_with_the_reason() {
-        for (toml, reason) in [
-            ("modulus = 112", "modulus p = 112 is not an odd number of at least 3"),
-            ("task = 'div'\nmodulus = 111", "task div needs a prime modulus, and 111 is not prime"),
-            ("train_fraction = 1.5", "train-fraction: 1.5 is not in (0, 1]"),
-            ("train_fraction = 0.0", "train-fraction: 0 is not in (0, 1]"),
-            ("heads = 3", "heads: 3 heads do not divide d-model 128"),
-            ("lr = nan", "lr: NaN is not a finite number of at least 0"),
-            ("beta2 = 1.0", "beta2: 1 is not in [0, 1)"),
-        ] {
-            let error = refused(toml);
-            assert!(error.to_string().contains(reason), "{error}");
-            assert_eq!(error.exit_code(), 2);
-        }
-    }
-
-    #[test]
-    fn run_config_survives_json() {
-        let config = Settings::preset("nanda2023").unwrap().resolve().unwrap();
-        let json = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<RunConfig>(&json).unwrap(), config);
-    }
-}
+mod tests;

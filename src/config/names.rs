@@ -96,11 +96,41 @@ named_enum! {
 }
 
 named_enum! {
-    /// The nonlinearity of the MLP.
+    /// Which network is trained; its formula stands in `model`.
+    Architecture, "architecture":
+    /// The one-layer transformer of arXiv:2301.05217
+    Transformer = "transformer",
+    /// The two-layer MLP on concatenated one-hot inputs of arXiv:2301.02679
+    Mlp = "mlp",
+}
+
+named_enum! {
+    /// What the logits of a transformer stand for.
+    Outputs, "outputs":
+    /// One logit per token, `=` included: p + 1 (the published runs)
+    Tokens = "tokens",
+    /// One logit per residue: p (the TransformerLens demonstration, and every mlp)
+    Residues = "residues",
+}
+
+named_enum! {
+    /// What becomes of the biases.
+    Biases, "choice for biases":
+    Trained = "trained",
+    /// They stay what they are at step 0, without updates and without decay
+    Frozen = "frozen",
+    /// The network has none (every mlp)
+    Absent = "absent",
+}
+
+named_enum! {
+    /// The nonlinearity of the neurons.
     Activation, "activation":
     Relu = "relu",
     /// `x Φ(x)`, with the exact normal distribution function Φ
     Gelu = "gelu",
+    /// `x²` (arXiv:2301.02679)
+    Quadratic = "quadratic",
 }
 
 named_enum! {
@@ -170,11 +200,11 @@ impl FromStr for Split {
 /// The distribution, or the file, of the initial weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Init {
-    /// `paper`: σ = 1/√d_model, but 1/√vocab for `W_U`; biases zero.
+    /// `paper`: that of the architecture's paper, see `model::init`; biases zero.
     Paper,
     /// `transformer-lens`: σ = 0.8/√d_model for every weight; biases zero.
     TransformerLens,
-    /// The tensors of this checkpoint.
+    /// The tensors of this file, in the published or in the TransformerLens layout.
     File(PathBuf),
 }
 

@@ -21,6 +21,9 @@ compile_error!("choose what multiplies matrices: feature `openblas` (the default
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat};
 
+use crate::blas::{self, BlasInfo};
+use crate::error::{Error, Result};
+
 /// The number type of a network: `f32` in training, `f64` in gradient checks and analysis.
 pub trait Scalar: NdFloat + Default {
     /// The nearest value of this type.
@@ -82,8 +85,27 @@ pub fn matmul_into<F: Scalar>(
     beta: F,
     c: ArrayViewMut2<'_, F>,
 ) {
-    crate::blas::one_thread();
+    blas::one_thread();
     F::multiply(a, b, beta, c);
+}
+
+/// Make sure that products can be trusted, before any work: that the library keeps to one thread,
+/// may be called from several at once, and multiplies correctly on this processor.
+///
+/// # Errors
+/// [`Error::Blas`] with what to do.
+pub fn require_sound() -> Result<BlasInfo> {
+    let info = blas::require_one_thread()?;
+    if multiplies_correctly() {
+        return Ok(info);
+    }
+    let BlasInfo { library, version, kernel } = info;
+    Err(Error::Blas {
+        problem: format!("{library} {version} multiplies wrongly with its kernel {kernel}"),
+        help: "choose another kernel with OPENBLAS_CORETYPE=Haswell or OPENBLAS_CORETYPE=Nehalem \
+               before the command, or install another version"
+            .into(),
+    })
 }
 
 /// Whether products are right on this processor: some sizes that no vector width divides, each

@@ -5,7 +5,8 @@ use multiversion::multiversion;
 use crate::config::Activation;
 use crate::linalg::Scalar;
 
-/// `h = act(pre)` in place. Returns with `pre` where the slope needs it (GELU), else untouched.
+/// `h = act(pre)` in place. Returns with `pre` where the slope needs it (GELU, quadratic), else
+/// untouched.
 pub fn forward<F: Scalar>(activation: Activation, values: &mut [F], pre: &mut [F]) {
     match activation {
         Activation::Relu => relu(values),
@@ -15,6 +16,10 @@ pub fn forward<F: Scalar>(activation: Activation, values: &mut [F], pre: &mut [F
                 let x = value.widen();
                 *value = F::narrow(x * normal_cdf(x));
             }
+        }
+        Activation::Quadratic => {
+            pre.copy_from_slice(values);
+            square(values);
         }
     }
 }
@@ -30,6 +35,7 @@ pub fn backward<F: Scalar>(activation: Activation, d_values: &mut [F], h: &[F], 
                 *d *= F::narrow(normal_cdf(x) + x * density);
             }
         }
+        Activation::Quadratic => square_backward(d_values, pre),
     }
 }
 
@@ -38,7 +44,7 @@ pub fn backward<F: Scalar>(activation: Activation, d_values: &mut [F], h: &[F], 
 pub fn scratch_len(activation: Activation, len: usize) -> usize {
     match activation {
         Activation::Relu => 0,
-        Activation::Gelu => len,
+        Activation::Gelu | Activation::Quadratic => len,
     }
 }
 
@@ -59,5 +65,19 @@ fn relu<F: Scalar>(values: &mut [F]) {
 fn relu_backward<F: Scalar>(d_values: &mut [F], h: &[F]) {
     for (d, h) in d_values.iter_mut().zip(h) {
         *d = if *h > F::zero() { *d } else { F::zero() };
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn square<F: Scalar>(values: &mut [F]) {
+    for value in values {
+        *value *= *value;
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn square_backward<F: Scalar>(d_values: &mut [F], pre: &[F]) {
+    for (d, pre) in d_values.iter_mut().zip(pre) {
+        *d *= *pre + *pre;
     }
 }

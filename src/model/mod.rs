@@ -7,7 +7,8 @@
 //!
 //! Two implementations of the one-layer transformer: [`plain::Plain`], layer by layer, is the
 //! oracle; [`folded::Folded`] computes the same function by exact algebra at a tenth of the cost,
-//! and is held to the oracle by a property test.
+//! and is held to the oracle by a property test. [`mod@mlp`] has the same pair for the two-layer MLP.
+//! [`Network`] is whichever of the two a run trains.
 //!
 //! Pure: arrays in, arrays out.
 
@@ -15,16 +16,19 @@ pub mod activation;
 pub mod folded;
 pub mod init;
 mod mix;
+pub mod mlp;
 pub mod plain;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
-use crate::config::{Activation, RunConfig};
+use crate::config::{Activation, Architecture, Biases, RunConfig};
 use crate::linalg::{Scalar, kernels};
 use crate::params::{Layout, Params};
 use crate::tasks::Batch;
+use mlp::Mlp;
 
 /// Does two pieces of work that share nothing either writes, one after the other or at once: where
 /// threads come from is the engines' business.
@@ -158,7 +162,7 @@ pub struct Transformer {
     pub heads: usize,
     pub d_head: usize,
     pub d_mlp: usize,
-    /// Number of logits: `p + 1` in the published layout.
+    /// Number of logits: `p + 1` in the published layout, `p` without the class of `=`.
     pub classes: usize,
     pub activation: Activation,
     layout: Arc<Layout>,
@@ -168,11 +172,17 @@ pub struct Transformer {
 pub const POSITIONS: usize = 3;
 
 impl Transformer {
-    /// The network that a run trains.
+    /// The network that a run of this architecture trains.
+    ///
+    /// # Panics
+    /// If the run's architecture is another one.
     #[must_use]
     pub fn new(config: &RunConfig) -> Self {
-        let (vocab, d_model, d_mlp) = (config.vocab(), config.d_model, config.d_mlp);
-        let per_head = vec![config.heads, config.d_head(), d_model];
+        let own = "settings of a transformer, checked";
+        let (d_model, heads) = (config.d_model.expect(own), config.heads.expect(own));
+        let (vocab, classes, d_mlp) = (config.vocab(), config.classes(), config.d_mlp);
+        let d_head = d_model / heads;
+        let per_head = vec![heads, d_head, d_model];
         let layout = Layout::new([
             (names::W_E, vec![d_model, vocab]),
             (names::W_POS, vec![POSITIONS, d_model]),
@@ -184,15 +194,15 @@ impl Transformer {
             (names::B_IN, vec![d_mlp]),
             (names::W_OUT, vec![d_model, d_mlp]),
             (names::B_OUT, vec![d_model]),
-            (names::W_U, vec![d_model, vocab]),
+            (names::W_U, vec![d_model, classes]),
         ]);
         Self {
             p: config.modulus,
             d_model,
-            heads: config.heads,
-            d_head: config.d_head(),
+            heads,
+            d_head,
             d_mlp,
-            classes: vocab,
+            classes,
             activation: config.activation,
             layout,
         }
@@ -208,6 +218,65 @@ impl Transformer {
     #[must_use]
     pub fn token_rows(&self) -> usize {
         2 * self.p + 1
+    }
+}
+
+/// The network of a run, whatever its architecture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    Transformer(Transformer),
+    Mlp(Mlp),
+}
+
+impl Network {
+    /// The network that a run trains.
+    #[must_use]
+    pub fn new(config: &RunConfig) -> Self {
+        match config.architecture {
+            Architecture::Transformer => Self::Transformer(Transformer::new(config)),
+            Architecture::Mlp => Self::Mlp(Mlp::new(config)),
+        }
+    }
+
+    /// Names and shapes of the weights.
+    #[must_use]
+    pub fn layout(&self) -> &Arc<Layout> {
+        match self {
+            Self::Transformer(net) => net.layout(),
+            Self::Mlp(net) => net.layout(),
+        }
+    }
+
+    /// Number of neurons.
+    #[must_use]
+    pub fn d_mlp(&self) -> usize {
+        match self {
+            Self::Transformer(net) => net.d_mlp,
+            Self::Mlp(net) => net.d_mlp,
+        }
+    }
+
+    /// The nonlinearity of the neurons.
+    #[must_use]
+    pub fn activation(&self) -> Activation {
+        match self {
+            Self::Transformer(net) => net.activation,
+            Self::Mlp(net) => net.activation,
+        }
+    }
+
+    /// The parts of the flat vector that the optimiser leaves as they are: the biases, where a run
+    /// freezes them.
+    #[must_use]
+    pub fn frozen(&self, biases: Biases) -> Vec<Range<usize>> {
+        let is_bias = |name: &str| [names::B_IN, names::B_OUT].contains(&name);
+        match biases {
+            Biases::Frozen => {
+                let slots = self.layout().slots().iter().filter(|slot| is_bias(&slot.name));
+                slots.map(|slot| slot.offset..slot.offset + slot.len()).collect()
+            }
+            Biases::Trained | Biases::Absent => Vec::new(),
+        }
     }
 }
 

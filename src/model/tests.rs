@@ -6,7 +6,7 @@ use super::folded::Folded;
 use super::init::{self, Scheme};
 use super::plain::Plain;
 use super::*;
-use crate::config::Settings;
+use crate::config::{Outputs, Settings};
 use crate::linalg::kernels::cross_entropy;
 
 fn config(p: usize, d_head: usize, heads: usize, d_mlp: usize, act: Activation) -> RunConfig {
@@ -38,7 +38,7 @@ fn case(config: &RunConfig, seed: u64) -> (Transformer, Params<f64>, Batch) {
 /// Largest `|analytic − numeric| / max(|numeric|, floor)` over all parameters, by central
 /// differences with step 1e-5: truncation 1e-10, rounding 1e-11 relative to a loss of order 1; the
 /// floor keeps gradients near zero from dividing rounding by nothing.
-fn worst_gradient_error<M: Model<f64>>(
+pub(super) fn worst_gradient_error<M: Model<f64>>(
     model: &M,
     params: &Params<f64>,
     batch: &Batch,
@@ -109,7 +109,7 @@ fn a_wrong_gradient_is_found() {
 /// Largest difference of two gradients, tensor by tensor, relative to the tensor's norm; but not to
 /// less than a tenth of the whole gradient's. Where a tensor's gradient is a small remainder of
 /// large terms, rounding belongs to the terms.
-fn difference<F: Scalar>(found: &Params<F>, expected: &Params<f64>) -> f64 {
+pub(super) fn difference<F: Scalar>(found: &Params<F>, expected: &Params<f64>) -> f64 {
     let whole = expected.values.iter().map(|x| x * x).sum::<f64>().sqrt();
     found
         .iter()
@@ -123,7 +123,11 @@ fn difference<F: Scalar>(found: &Params<F>, expected: &Params<f64>) -> f64 {
 }
 
 /// Which neurons are above 0, for every pair.
-fn active<F: Scalar, M: Model<F>>(model: &M, params: &Params<F>, batch: &Batch) -> Vec<bool> {
+pub(super) fn active<F: Scalar, M: Model<F>>(
+    model: &M,
+    params: &Params<F>,
+    batch: &Batch,
+) -> Vec<bool> {
     let (mut tables, mut block) = (model.new_tables(), model.new_block(batch.pairs.len()));
     model.prepare(params, &mut tables, &InTurn);
     model.forward(&tables, &batch.pairs, &mut block);
@@ -137,10 +141,14 @@ proptest! {
     #[test]
     fn folded_is_the_plain_network(
         half in 1usize..8, d_head in 1usize..6, heads in 1usize..4, d_mlp in 1usize..24,
-        gelu: bool, seed in 0u64..1000,
+        which in 0usize..3, residues: bool, seed in 0u64..1000,
     ) {
-        let act = if gelu { Activation::Gelu } else { Activation::Relu };
-        let (net, params, batch) = case(&config(2 * half + 1, d_head, heads, d_mlp, act), seed);
+        let act = Activation::ALL[which];
+        let smooth = act != Activation::Relu;
+        let mut config = config(2 * half + 1, d_head, heads, d_mlp, act);
+        config.outputs = if residues { Outputs::Residues } else { Outputs::Tokens };
+        let (net, params, batch) = case(&config, seed);
+        prop_assert_eq!(net.classes, 2 * half + 1 + usize::from(!residues));
         let (plain, folded) = (Plain(net.clone()), Folded::new(net));
         let (loss, gradient) = plain.loss_and_gradient(&params, &batch);
         let (fast_loss, fast_gradient) = folded.loss_and_gradient(&params, &batch);
@@ -151,7 +159,7 @@ proptest! {
         // side it is has no gradient to compare.
         let narrow = params.cast::<f32>();
         let wide = narrow.cast::<f64>();
-        prop_assume!(gelu || active(&plain, &wide, &batch) == active(&folded, &narrow, &batch));
+        prop_assume!(smooth || active(&plain, &wide, &batch) == active(&folded, &narrow, &batch));
         let (loss, gradient) = plain.loss_and_gradient(&narrow.cast::<f64>(), &batch);
         let (fast_loss, fast_gradient) = folded.loss_and_gradient(&narrow, &batch);
         prop_assert!((fast_loss - loss).abs() <= 1e-4 * loss);
@@ -175,4 +183,26 @@ fn mainline_starts_where_theory_says() {
     let logits = Folded::new(net).evaluate(&params, &pairs);
     let loss = cross_entropy(logits.view(), &labels, &mut [0.0; 114]).loss / 12_769.0;
     assert!((loss - 4.77).abs() < 0.02 + 0.02, "{loss}");
+}
+
+/// The TransformerLens variant, by the same closed forms: E Σθ² = 1130.2 (every weight has variance
+/// 0.64/128, and there are no biases to add), and the loss over 113 classes is ln 113 + 0.007.
+#[test]
+fn the_transformer_lens_variant_starts_where_theory_says() {
+    let config = Settings::preset("transformer-lens").unwrap().resolve().unwrap();
+    let net = Transformer::new(&config);
+    let params = init::random::<f32>(&net, Scheme::TransformerLens, 0);
+    let sum: f64 = params.values.iter().map(|w| f64::from(*w).powi(2)).sum();
+    let weights = params.values.len() - 512 - 128;
+    let sigma = 0.64 / 128.0 * (2.0 * weights as f64).sqrt();
+    assert!((sum - 1130.2).abs() < 3.0 * sigma, "{sum}");
+    let pairs: Vec<_> = (0..113 * 113).map(|i| [i / 113, i % 113]).collect();
+    let labels: Vec<_> = pairs.iter().map(|[a, b]| (a + b) % 113).collect();
+    let frozen = Network::Transformer(net.clone()).frozen(config.biases);
+    assert_eq!(frozen.iter().map(ExactSizeIterator::len).sum::<usize>(), 512 + 128);
+    assert!(frozen.iter().cloned().flatten().all(|i| params.values[i].to_bits() == 0));
+    let logits = Folded::new(net).evaluate(&params, &pairs);
+    assert_eq!(logits.ncols(), 113);
+    let loss = cross_entropy(logits.view(), &labels, &mut [0.0; 113]).loss / 12_769.0;
+    assert!((loss - (113.0f64.ln() + 0.007)).abs() < 0.01, "{loss}");
 }

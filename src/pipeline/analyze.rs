@@ -37,7 +37,7 @@ pub struct Request<'a> {
 /// holds tables of other checkpoints that this call would leave in place; what [`Output::open`]
 /// says; [`Error::Interrupted`].
 pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
-    blas::require_sound()?;
+    crate::linalg::require_sound()?;
     let archive = Archive::open(request.archive)?;
     let mut kinds: Vec<MeasureKind> = match request.measures {
         [] => MeasureKind::ALL.to_vec(),

@@ -9,7 +9,6 @@ use super::measures::Measure;
 use super::run::RunContext;
 use super::view::View;
 use crate::archive::{Archive, CheckpointRef, Run, escaped};
-use crate::blas;
 use crate::error::{Error, Result};
 use crate::tables::{FailureRow, Status};
 
@@ -44,7 +43,7 @@ pub fn measure_archive<M: Measure>(
     measure: &M,
     threads: usize,
 ) -> Result<(Vec<M::Row>, Vec<FailureRow>)> {
-    blas::require_sound()?;
+    crate::linalg::require_sound()?;
     let archive = Archive::open(path)?;
     let (contexts, mut failures) = contexts(&archive);
     let items = items(&archive, &contexts);

@@ -134,7 +134,7 @@ pub struct Request<'a> {
 /// anything is created; what is wrong with one of the two checkpoints; otherwise as
 /// [`super::analyze::analyze`].
 pub fn line(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
-    blas::require_sound()?;
+    crate::linalg::require_sound()?;
     if !(2..=MOST_POINTS).contains(&request.points) {
         let problem = format!("{} is not in 2..={MOST_POINTS}", request.points);
         return Err(Error::setting("points", problem, "25 is usual"));

@@ -7,7 +7,7 @@ use crate::archive::Run;
 use crate::circuits;
 use crate::error::{Error, Result};
 use crate::fourier::Transform;
-use crate::model::Transformer;
+use crate::model::Network;
 use crate::progress::{self, Direction, KEY_THRESHOLD, KeyFrequencies};
 use crate::tasks::Dataset;
 use crate::weights;
@@ -16,7 +16,7 @@ use crate::weights;
 #[derive(Debug)]
 pub struct RunContext {
     pub name: String,
-    pub net: Transformer,
+    pub net: Network,
     pub data: Dataset,
     /// All labelled inputs, ascending.
     pub all: Vec<usize>,
@@ -38,7 +38,7 @@ impl RunContext {
     pub fn new(run: &Run) -> Result<Self> {
         let config = &run.info.config;
         let data = Dataset::new(config, run.info.train_pairs.as_deref())?;
-        let net = Transformer::new(config);
+        let net = Network::new(config);
         let transform = Transform::new(config.modulus)?;
         let direction = Direction::of(config.task);
         let keys = direction.map(|_| final_keys(run, &net, &transform)).transpose();
@@ -102,7 +102,7 @@ pub fn list(keys: &[usize]) -> String {
     keys.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn final_keys(run: &Run, net: &Transformer, transform: &Transform) -> Result<KeyFrequencies> {
+fn final_keys(run: &Run, net: &Network, transform: &Transform) -> Result<KeyFrequencies> {
     let last = run.checkpoints.last().ok_or_else(|| Error::NothingUsable {
         path: run.dir.clone(),
         found: "0 checkpoints".into(),

@@ -10,7 +10,8 @@ use crate::circuits::{self, NeuronFrequency};
 use crate::error::Result;
 use crate::linalg::svd::{self, NoSpectrum};
 use crate::model::folded::Folded;
-use crate::model::{InTurn, Model};
+use crate::model::mlp::columns::Columns;
+use crate::model::{InTurn, Model, Network};
 use crate::params::Params;
 use crate::progress::LogitTable;
 use crate::spectra::Path;
@@ -190,24 +191,31 @@ impl Grid {
         values.all(|value| value.abs() < LARGEST_ACTIVATION).then_some(self)
     }
 
-    /// Evaluate the network on all p² inputs, in blocks.
+    /// Evaluate the network on all p² inputs.
     #[must_use]
     pub fn new(run: &RunContext, params: &Params<f64>) -> Self {
+        let (p, d_mlp) = (run.p(), run.net.d_mlp());
+        match run.net.clone() {
+            Network::Transformer(net) => Self::of(&Folded::new(net), params, p, d_mlp),
+            Network::Mlp(net) => Self::of(&Columns::new(net), params, p, d_mlp),
+        }
+    }
+
+    /// The same for a model, in blocks.
+    fn of<M: Model<f64>>(model: &M, params: &Params<f64>, p: usize, d_mlp: usize) -> Self {
         const ROWS: usize = 512;
-        let (p, d_mlp) = (run.p(), run.net.d_mlp);
-        let model = Folded::new(run.net.clone());
-        let mut tables = Model::<f64>::new_tables(&model);
+        let mut tables = model.new_tables();
         model.prepare(params, &mut tables, &InTurn);
-        let mut block = Model::<f64>::new_block(&model, ROWS);
+        let mut block = model.new_block(ROWS);
         let mut logits = Array2::zeros((p * p, p));
         let mut neurons = Array2::zeros((p * p, d_mlp));
         let pairs: Vec<_> = (0..p * p).map(|input| [input / p, input % p]).collect();
         for (i, pairs) in pairs.chunks(ROWS).enumerate() {
             model.forward(&tables, pairs, &mut block);
             let rows = s![i * ROWS..i * ROWS + pairs.len(), ..];
-            // Without the class of `=`.
+            // Without the class of `=`, if there is one.
             logits.slice_mut(rows).assign(&model.logits(&mut block).slice(s![.., ..p]));
-            neurons.slice_mut(rows).assign(&Model::<f64>::neurons(&model, &block));
+            neurons.slice_mut(rows).assign(&model.neurons(&block));
         }
         Self { logits, neurons }
     }

@@ -52,9 +52,9 @@ table! {
     test_accuracy: Option<f64> ["fraction"],
     /// Learning rate η of the update that starts from this step.
     learning_rate: Option<f64>,
-    /// L2 norm of the gradient of `train_loss` over all parameters, at this step's weights.
+    /// L2 norm of the gradient of `train_loss` over all trained parameters, at this step's weights.
     gradient_norm: Option<f64> ["nats/weight"],
-    /// Share of the coordinates with √v̂ < ε, Adam's second moment against its ε, in the update
+    /// Share of the trained coordinates with √v̂ < ε, Adam's second moment against its ε, in the update
     /// that starts from this step; null for other optimisers.
     tiny_second_moment: Option<f64> ["fraction"],
 }

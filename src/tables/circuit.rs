@@ -48,10 +48,12 @@ table! {
     /// CE(L − L_K) on the held-out pairs.
     excluded_loss_test: Option<f64> ["nats"],
     /// Gini coefficient Σ_i (2i−n−1) x_(i) / (n Σx) of the p row norms of W_E in the Fourier
-    /// basis over tokens (Nanda et al. 2023, arXiv:2301.05217); null if W_E is zero.
+    /// basis over tokens (Nanda et al. 2023, arXiv:2301.05217); null if W_E is zero, or if the
+    /// network has none (architecture `mlp`).
     gini_w_e: Option<f64> ["fraction"],
-    /// Gini coefficient, as in `gini_w_e`, of the p row norms of W_L = W_Uᵀ W_out in the Fourier
-    /// basis over classes; null if W_L is zero.
+    /// Gini coefficient, as in `gini_w_e`, of the p row norms of W_L, the map from neurons to
+    /// logits (W_Uᵀ W_out; of an `mlp` W_out itself), in the Fourier basis over classes; null if
+    /// W_L is zero.
     gini_w_l: Option<f64> ["fraction"],
     /// Σθ² over all parameters, buffers left out (Nanda et al. 2023, arXiv:2301.05217).
     sum_sq_weights: Option<f64> ["weight²"],
@@ -94,7 +96,8 @@ table! {
     excluded_loss_train: Option<f64> ["nats"],
     /// CE(mean + R_k) on all pairs: this frequency alone.
     restricted_loss_all: Option<f64> ["nats"],
-    /// Neurons whose `neurons.frequency` is k and whose `neurons.fve` is at least 0.85.
+    /// Neurons whose `neurons.frequency` is k and whose `neurons.fve` is at least 0.85; null for
+    /// the quadratic activation, where that is no sign of a clear neuron (see `neurons.fve`).
     neuron_count: Option<i64> ["count"],
     /// `ok`, or why measures are null.
     status: Status,
@@ -114,7 +117,9 @@ table! {
     /// What is transformed: `W_E` (over tokens), `W_U` (over classes), `W_L` = W_Uᵀ W_out (over
     /// classes), `W_neur.h` = W_in W_O^h W_V^h W_E and `attn.h` = the scores of `=` (both of
     /// head h, over tokens). Norms are in units of a weight for the first two, of a product of two
-    /// weights for `W_L`, of four for the others.
+    /// weights for `W_L`, of four for the others. Of an `mlp`: `W_in.a` and `W_in.b`, the columns
+    /// of W_in for a and for b (over residues), and `W_L` = W_out (over classes), all in units of a
+    /// weight.
     object: String,
     /// Frequency k, 0 to (p−1)/2; 0 is the constant.
     frequency: i64 ["cycles/p"],
@@ -142,7 +147,9 @@ table! {
     /// the lowest; null if the neuron is dead.
     frequency: Option<i64> ["cycles/p"],
     /// Share of the variance of the neuron's output in the terms {1, cos, sin}² of `frequency`,
-    /// (1,1) left out (Nanda et al. 2023, arXiv:2301.05217); null if the neuron is dead.
+    /// (1,1) left out (Nanda et al. 2023, arXiv:2301.05217); null if the neuron is dead. With the
+    /// quadratic activation at most 0.8 where the neuron's input is one frequency alone: its square
+    /// has at least a fifth of the variance at twice the frequency.
     fve: Option<f64> ["fraction"],
     /// `ok`, or why measures are null.
     status: Status,

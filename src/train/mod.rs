@@ -13,17 +13,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::archive::{Checkpoint, MetricsRow, RunInfo, RunWriter, Start, read};
-use crate::blas;
+use crate::archive::{MetricsRow, RunInfo, RunWriter, Start};
 use crate::config::{Init, RunConfig, Split};
 use crate::error::{Error, Result};
-use crate::model::Transformer;
+use crate::linalg::Scalar;
 use crate::model::folded::Folded;
 use crate::model::init::{self, Scheme};
+use crate::model::mlp::columns::Columns;
+use crate::model::{Model, Network};
 use crate::optim::Optimizer;
 use crate::params::Params;
 use crate::tasks::{Batch, Dataset};
-use crate::weights;
+use crate::weights::{self, InitFile};
 use saver::{Names, Saver};
 use step::{Engine, Pass, Threads};
 
@@ -63,26 +64,55 @@ pub enum Outcome {
     Complete(Report),
 }
 
+/// About how many bytes of memory a run takes: the engine's gradient sums and activations, copies of
+/// weights and moments, the pairs.
+#[must_use]
+pub fn memory_of(config: &RunConfig) -> u64 {
+    let (parameters, engine) = match Network::new(config) {
+        Network::Transformer(net) => {
+            (net.layout().len(), step::values::<f32, _>(&Folded::new(net)))
+        }
+        Network::Mlp(net) => (net.layout().len(), step::values::<f32, _>(&Columns::new(net))),
+    };
+    let pairs = config.modulus.pow(2);
+    (4 * (saver::VALUES * parameters + engine) + 100 * pairs) as u64
+}
+
 /// Train a run and write its archive.
 ///
 /// # Errors
 /// [`Error::Interrupted`] after a signal, with everything saved; [`Error::NonFiniteLoss`] with the
 /// last good checkpoint in place; what [`RunWriter`] says of the folder; [`Error::Setting`].
 pub fn run(request: &Request<'_>, observe: &mut (dyn FnMut(&Report) + Send)) -> Result<Outcome> {
+    match Network::new(request.config) {
+        Network::Transformer(net) => {
+            train(request, observe, &Network::Transformer(net.clone()), Folded::new(net))
+        }
+        Network::Mlp(net) => train(request, observe, &Network::Mlp(net.clone()), Columns::new(net)),
+    }
+}
+
+/// The same, of the network `net` by its fast path `model`.
+fn train<M: Model<f32>>(
+    request: &Request<'_>,
+    observe: &mut (dyn FnMut(&Report) + Send),
+    net: &Network,
+    model: M,
+) -> Result<Outcome> {
     let config = request.config;
-    let net = Transformer::new(config);
     let listed = listed_pairs(config)?;
     let data = Dataset::new(config, listed.as_deref())?;
-    let initial = initial_weights(config, &net)?;
-    let blas = blas::require_sound()?;
+    let (initial, init_blake3) = initial_weights(config, net)?;
+    let blas = crate::linalg::require_sound()?;
     let stored = listed.map(|_| data.train.clone());
-    let info = RunInfo::new(config.clone(), blas, stored);
+    let info = RunInfo { init_blake3, ..RunInfo::new(config.clone(), blas, stored) };
     let start = if request.resume {
         RunWriter::resume(request.out, &info)?
     } else {
         RunWriter::create(request.out, &info)?
     };
-    let mut optimizer = Optimizer::new(config, net.layout().len());
+    let frozen = net.frozen(config.biases);
+    let mut optimizer = Optimizer::new(config, net.layout().len()).freezing(&frozen);
     let (writer, params, first) = match start {
         Start::Complete => return Ok(Outcome::AlreadyComplete),
         Start::New(writer) => (writer, initial, 0),
@@ -100,26 +130,26 @@ pub fn run(request: &Request<'_>, observe: &mut (dyn FnMut(&Report) + Send)) -> 
         .num_threads(request.threads)
         .build()
         .map_err(|error| Error::Internal(format!("no threads: {error}")))?;
-    let mut training = Training::new(config, net, &data, params, optimizer, writer)?;
+    let mut training = Training::new(config, model, &data, params, optimizer, writer)?;
     pool.install(|| training.go(first, request, observe)).map(Outcome::Complete)
 }
 
 /// The state of a run between steps.
-struct Training<'a> {
+struct Training<'a, M: Model<f32>> {
     config: &'a RunConfig,
     train: Batch,
     test: Batch,
-    engine: Engine<f32, Folded>,
+    engine: Engine<f32, M>,
     params: Params<f32>,
     gradient: Params<f32>,
     optimizer: Optimizer<f32>,
     saver: Saver,
 }
 
-impl<'a> Training<'a> {
+impl<'a, M: Model<f32>> Training<'a, M> {
     fn new(
         config: &'a RunConfig,
-        net: Transformer,
+        model: M,
         data: &Dataset,
         params: Params<f32>,
         optimizer: Optimizer<f32>,
@@ -131,14 +161,14 @@ impl<'a> Training<'a> {
             indices.sort_unstable();
             data.batch(&indices)
         };
-        let layout = net.layout();
+        let layout = params.layout();
         let saver = Saver::start(writer, layout)?;
         Ok(Self {
             config,
             train: sorted(&data.train),
             test: sorted(&data.test),
             gradient: Params::zeros(layout),
-            engine: Engine::new(Folded::new(net)),
+            engine: Engine::new(model),
             params,
             optimizer,
             saver,
@@ -161,6 +191,7 @@ impl<'a> Training<'a> {
                 let last_good = self.saver.finish()?.saved();
                 return Err(Error::NonFiniteLoss { step, loss: train.loss, last_good });
             }
+            self.optimizer.mask(&mut self.gradient.values);
             // After a resumption the first step is saved already.
             let due = self.config.save_at.contains(step, steps);
             if due && self.saver.last().is_none_or(|last| last < step) {
@@ -223,24 +254,28 @@ impl<'a> Training<'a> {
     }
 }
 
-fn initial_weights(config: &RunConfig, net: &Transformer) -> Result<Params<f32>> {
-    match &config.init {
-        Init::Paper => Ok(init::random(net, Scheme::Paper, config.seed)),
-        Init::TransformerLens => Ok(init::random(net, Scheme::TransformerLens, config.seed)),
+/// The weights of step 0, in `F`; and the digest of the file that they are from, if they are.
+///
+/// # Errors
+/// [`Error::NotFound`], or what [`InitFile`] says of the file.
+pub fn initial_weights<F: Scalar>(
+    config: &RunConfig,
+    net: &Network,
+) -> Result<(Params<F>, Option<String>)> {
+    let scheme = match &config.init {
+        Init::Paper => Scheme::Paper,
+        Init::TransformerLens => Scheme::TransformerLens,
         Init::File(path) => {
             must_exist(path, "init file")?;
-            let contents = read::load(path, None, false)?;
-            let file = Checkpoint {
-                step: 0,
-                header: contents.header,
-                tensors: contents.tensors,
-                bytes: contents.bytes,
-                blake3: String::new(),
-                path: path.clone(),
-            };
-            weights::from_checkpoint(&file, net.layout(), "")
+            let file = InitFile::read(path)?;
+            return Ok((file.weights(net)?, Some(file.blake3)));
         }
-    }
+    };
+    let drawn = match net {
+        Network::Transformer(net) => init::random(net, scheme, config.seed),
+        Network::Mlp(net) => init::random_mlp(net, config.seed),
+    };
+    Ok((drawn, None))
 }
 
 fn must_exist(path: &Path, kind: &'static str) -> Result<()> {

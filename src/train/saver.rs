@@ -18,6 +18,10 @@ use crate::weights;
 /// Most steps that wait to be written.
 const COPIES: usize = 8;
 
+/// Values in memory per parameter: weights, gradient and two moments, three of them in each copy, and
+/// the bytes of a group that is being written.
+pub const VALUES: usize = 4 + 3 * COPIES + 3 * COPIES;
+
 /// A step's weights and optimiser state.
 #[derive(Debug, Default)]
 struct Copy {

@@ -57,6 +57,11 @@ impl Fork for Threads {
     }
 }
 
+/// About how many values an engine holds: sums, and activations of a comparable size, of every lane.
+pub fn values<F: Scalar, M: Model<F>>(model: &M) -> usize {
+    2 * (LANES + 1) * model.sums_layout().len()
+}
+
 impl<F: Scalar, M: Model<F>> Engine<F, M> {
     /// Workspace for this network.
     pub fn new(model: M) -> Self {

@@ -17,7 +17,7 @@
 //!
 //! Small runs share a machine better than they split: with two cores, two runs of one thread each
 //! finish sooner than one run of two threads after the other. So as many runs go side by side as
-//! there are threads, and only what is left over goes into the runs.
+//! there are threads and memory, and only what is left over goes into the runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,7 +27,7 @@ use std::thread;
 
 use serde::Deserialize;
 
-use super::{Outcome, Report, Request, run};
+use super::{Outcome, Report, Request, memory_of, run};
 use crate::config::{KEYS, PRESETS, RunConfig, Settings, toml_fault};
 use crate::error::{Error, Result, nearest};
 
@@ -128,11 +128,28 @@ fn plain(value: &toml::Value) -> String {
     text.chars().map(|c| if c.is_alphanumeric() || "+-.".contains(c) { c } else { '-' }).collect()
 }
 
-/// How many runs go side by side, and with how many threads each.
+/// How runs share the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sharing {
+    /// Runs that go side by side
+    pub parallel: usize,
+    /// Threads of each
+    pub threads: usize,
+    /// Whether more would go side by side if there were more memory
+    pub short_of_memory: bool,
+}
+
+/// How these runs share so many threads and so many bytes of memory (`None`: enough).
 #[must_use]
-pub fn side_by_side(runs: usize, threads: usize) -> (usize, usize) {
-    let parallel = runs.min(threads).max(1);
-    (parallel, (threads / parallel).max(1))
+pub fn share(plans: &[Planned], threads: usize, memory: Option<u64>) -> Sharing {
+    let wanted = plans.len().min(threads).max(1);
+    let largest = plans.iter().map(|plan| memory_of(&plan.config)).max().unwrap_or(1).max(1);
+    let fitting = memory.map_or(usize::MAX, |bytes| {
+        // A fifth is left for everything else.
+        usize::try_from(bytes / 5 * 4 / largest).unwrap_or(usize::MAX)
+    });
+    let parallel = wanted.min(fitting).max(1);
+    Sharing { parallel, threads: (threads / parallel).max(1), short_of_memory: parallel < wanted }
 }
 
 /// Train all runs, each into its folder below `out`; those that are complete are left alone, those
@@ -143,11 +160,10 @@ pub fn side_by_side(runs: usize, threads: usize) -> (usize, usize) {
 pub fn train_all(
     plans: &[Planned],
     out: &Path,
-    threads: usize,
+    Sharing { parallel, threads, .. }: Sharing,
     stop: &AtomicUsize,
     observe: &(dyn Fn(usize, &Report) + Sync),
 ) -> Vec<Result<Outcome>> {
-    let (parallel, threads) = side_by_side(plans.len(), threads);
     let next = AtomicUsize::new(0);
     let ended: Vec<Mutex<Option<Result<Outcome>>>> =
         plans.iter().map(|_| Mutex::new(None)).collect();
@@ -235,9 +251,19 @@ mod tests {
 
     #[test]
     fn runs_side_by_side_come_before_threads_in_a_run() {
-        assert_eq!(side_by_side(8, 2), (2, 1));
-        assert_eq!(side_by_side(1, 2), (1, 2));
-        assert_eq!(side_by_side(3, 8), (3, 2));
+        let plans = plan_of("preset = 'demo'\n[grid]\nseed = [0, 1, 2, 3, 4, 5, 6, 7]").unwrap();
+        let of = |runs: usize, threads, memory| {
+            let Sharing { parallel, threads, short_of_memory } =
+                share(&plans[..runs], threads, memory);
+            (parallel, threads, short_of_memory)
+        };
+        assert_eq!(of(8, 2, None), (2, 1, false));
+        assert_eq!(of(1, 2, None), (1, 2, false));
+        assert_eq!(of(3, 8, None), (3, 2, false));
+        let one = memory_of(&plans[0].config);
+        assert_eq!(of(8, 8, Some(3 * one)), (2, 4, true));
+        assert_eq!(of(8, 2, Some(3 * one)), (2, 1, false));
+        assert_eq!(of(8, 2, Some(0)), (1, 2, true), "one run always begins");
     }
 
     #[test]
@@ -249,7 +275,8 @@ mod tests {
         )
         .unwrap();
         let stop = AtomicUsize::new(0);
-        let first = train_all(&plans, dir.path(), 1, &stop, &|index, report| {
+        let one = share(&plans, 1, None);
+        let first = train_all(&plans, dir.path(), one, &stop, &|index, report| {
             if index == 1 && report.step == 35 {
                 stop.store(15, Ordering::Relaxed);
             }
@@ -258,7 +285,7 @@ mod tests {
         assert!(first[1..].iter().all(|end| matches!(end, Err(Error::Interrupted { .. }))));
         stop.store(0, Ordering::Relaxed);
         let begun = Mutex::new(BTreeMap::new());
-        let second = train_all(&plans, dir.path(), 1, &stop, &|index, report| {
+        let second = train_all(&plans, dir.path(), one, &stop, &|index, report| {
             begun.lock().unwrap().entry(index).or_insert(report.step);
         });
         assert!(matches!(second[0], Ok(Outcome::AlreadyComplete)));

@@ -10,5 +10,8 @@ mod bad_files;
 mod determinism;
 mod examples;
 mod fixture;
+mod kernel_cli;
+mod networks;
 mod schema_cli;
+mod sweep_cli;
 mod train_cli;

@@ -62,7 +62,7 @@ fn unknown_names_come_with_the_nearest_one() {
         .says("  tip: a similar argument exists: '--weight-decay'");
     refused(&["--preset", "nanda2032"])
         .says("error[CL03]: unknown preset `nanda2032`; did you mean `nanda2023`?")
-        .says("help: known: nanda2023, demo");
+        .says("help: known: nanda2023, transformer-lens, demo");
     for (option, value, message) in [
         ("--task", "ad", "unknown task `ad`; did you mean `add`?"),
         ("--task", "x2+xy", "unknown task `x2+xy`; did you mean `x2+xy+y2`?"),
@@ -361,8 +361,9 @@ fn a_loss_that_is_no_number_stops_the_run() {
 fn help_names_presets_options_and_an_example() {
     let ran = train(args!["--help"]).exits(0);
     for text in [
-        "Presets:\n  nanda2023  the mainline run of arXiv:2301.05217",
-        "\n  demo       a small run that memorises, then generalises",
+        "Presets:\n  nanda2023        the mainline run of arXiv:2301.05217",
+        "\n  transformer-lens the TransformerLens demonstration",
+        "\n  demo             a small run that memorises, then generalises",
         "Example: groundswell-train --preset demo --out runs/demo",
         "--resume",
         "--save-at <SCHEDULE>",

@@ -5,9 +5,10 @@ use ndarray::{ArrayView2, s};
 use super::Measure;
 use super::losses::{Losses, circuit_status};
 use crate::circuits::{self, CLEAR_FVE, NeuronFrequency};
+use crate::config::Activation;
 use crate::error::Result;
 use crate::fourier;
-use crate::model::names;
+use crate::model::{Network, names};
 use crate::params::Params;
 use crate::pipeline::run::list;
 use crate::pipeline::view::View;
@@ -37,14 +38,16 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
         Losses::new(run, grid.logits.view());
     let gini =
         |object: ArrayView2<'_, f64>| fourier::gini(&run.transform.norms(object).rows.to_vec());
-    let w_e = params.matrix(names::W_E);
-    let w_e = w_e.slice(s![.., ..run.p()]);
+    let gini_w_e = match &run.net {
+        Network::Transformer(_) => gini(params.matrix(names::W_E).slice(s![.., ..run.p()])),
+        Network::Mlp(_) => None, // no embedding
+    };
     let row = ProgressRow {
         train_loss,
         test_loss,
         train_accuracy,
         test_accuracy,
-        gini_w_e: gini(w_e),
+        gini_w_e,
         gini_w_l: gini(circuits::w_l(&run.net, params).view()),
         sum_sq_weights: Some(params.values.iter().map(|w| w * w).sum()),
         status: circuit_status(run),
@@ -114,7 +117,9 @@ impl Measure for Frequencies {
                 logit_cosine: norm.filter(|norm| *norm > 0.0).map(|norm| coefficient / norm),
                 excluded_loss_train: excluded.mean(),
                 restricted_loss_all: progress::restricted(table, &[k]).mean_loss(&every_sum),
-                neuron_count: neurons.map(|all| all.iter().filter(own).count() as i64),
+                neuron_count: neurons
+                    .filter(|_| run.net.activation() != Activation::Quadratic)
+                    .map(|all| all.iter().filter(own).count() as i64),
                 status: circuit_status(run),
                 ..row
             }
@@ -162,7 +167,7 @@ impl Measure for Neurons {
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<NeuronRow>> {
         let neurons = view.neurons()?;
-        let rows = (0..view.run.net.d_mlp).map(|neuron| {
+        let rows = (0..view.run.net.d_mlp()).map(|neuron| {
             let found = neurons.map(|all| all[neuron]);
             let known = found.flatten();
             NeuronRow {
