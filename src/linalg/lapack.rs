@@ -13,7 +13,7 @@ pub(super) fn multiply<F: NdFloat>(
 }
 
 /// What finds singular values, in the order in which they are tried: `gesdd`, `gesvd`.
-pub(super) const SVD_DRIVERS: [fn(&Array2<f64>) -> Option<Vec<f64>>; 2] = [
+pub(super) const SVD_DRIVERS: [Driver; 2] = [
     |a| a.svddc(JobSvd::None).ok().map(|(_, sigma, _)| sigma.to_vec()),
     |a| a.svd(false, false).ok().map(|(_, sigma, _)| sigma.to_vec()),
 ];

@@ -19,7 +19,7 @@ pub(super) fn multiply<F: NdFloat + ComplexField>(
 }
 
 /// What finds singular values, in the order in which they are tried.
-pub(super) const SVD_DRIVERS: [fn(&Array2<f64>) -> Option<Vec<f64>>; 1] =
+pub(super) const SVD_DRIVERS: [Driver; 1] =
     [|a| a.view().into_faer().singular_values().ok()];
 
 /// Eigenvalues of a symmetric matrix, ascending; `None` if they do not converge.

@@ -9,7 +9,9 @@
 //! - Only the last position needs the MLP and the unembedding, and both read the residual stream
 //!   linearly, through `R = [W_in; W_Uᵀ]`. So what a head writes at a row is read once per row, not
 //!   once per pair: neurons before their nonlinearity, and the part of the logits that skips the
-//!   MLP, are a weighted sum of `3 · heads` rows of a table (`mix`).
+//!   MLP, are a weighted sum of rows of a table (`mix`).
+//! - The weights of a pattern sum to one, so the row of `=` is a part of what every pair starts from,
+//!   and only those of the two operands are left, relative to it.
 //! - The neurons reach the logits through `G = W_Uᵀ W_out` in one product per pair instead of two;
 //!   the chain rule unfolds the gradient of `G` once per step, not once per pair.
 //!
@@ -18,8 +20,9 @@
 //!
 //! ```text
 //! x_t = W_E[:,tok] + W_pos[pos]      r_h = W_K^hᵀ W_Q^h x_= / √d_head      S_h[t] = x_t · r_h
-//! v_t = W_V x_t                      B_h = W_O^hᵀ Rᵀ                       T_h[t] = v_t^hᵀ B_h
-//! [pre | skip] = R x_= + [b_in | W_Uᵀ b_out] + Σ A T            logits = skip + G act(pre)
+//! v_t = W_V x_t                      B_h = W_O^hᵀ Rᵀ                T_h[t] = (v_t − v_=)^hᵀ B_h
+//! base = R x_= + v_=ᵀ B + [b_in | W_Uᵀ b_out]
+//! [pre | skip] = base + Σ_h (A_a T_h[a] + A_b T_h[b])               logits = skip + G act(pre)
 //! ```
 
 use std::ops::Range;
@@ -52,13 +55,14 @@ pub struct Tables<F> {
     /// S, `[heads, 2p + 1]`, and `exp(S − max S)`
     scores: Array2<F>,
     exponentials: Vec<f64>,
-    /// v, `[2p + 1, heads · d_head]`
+    /// v, relative to that of `=` but for the last row, which is `=` itself,
+    /// `[2p + 1, heads · d_head]`
     v: Array2<F>,
     /// R, `[d_mlp + classes, d_model]`
     readers: Array2<F>,
     /// B, `[heads · d_head, d_mlp + classes]`
     reads: Array2<F>,
-    /// T, `[heads · (2p + 1), width]`, and what every pair starts from, `[1, width]`
+    /// T, `[heads · 2p, width]`, and what every pair starts from, `[1, width]`
     table: Aligned<F>,
     base: Aligned<F>,
     /// `x_= + b_out`, `[1, d_model]`
@@ -77,7 +81,7 @@ pub struct Tables<F> {
 #[derive(Debug)]
 pub struct Block<F> {
     rows: usize,
-    /// `[rows, heads, POSITIONS]`, and scratch for its gradient
+    /// `[rows, heads, POSITIONS]`, and scratch for the gradient of the operands' weights
     pattern: Vec<F>,
     d_pattern: Vec<F>,
     /// `[neurons | logits]`, `[rows, width]`; on the way back the gradient before the nonlinearity,
@@ -100,7 +104,7 @@ impl Folded {
     /// The fast path of this network.
     #[must_use]
     pub fn new(net: Transformer) -> Self {
-        let rows = net.heads * net.token_rows();
+        let rows = net.heads * 2 * net.p;
         let width = width(&net);
         let sums = Layout::new([
             // Those with long rows first: they begin at a cache line, and so do their rows.
@@ -135,9 +139,9 @@ impl Folded {
         head * self.net.d_head..(head + 1) * self.net.d_head
     }
 
-    /// Rows of head `h` in `[heads · (2p + 1), …]`.
+    /// Rows of head `h` in the table.
     fn band(&self, head: usize) -> Range<usize> {
-        head * self.net.token_rows()..(head + 1) * self.net.token_rows()
+        head * 2 * self.net.p..(head + 1) * 2 * self.net.p
     }
 
     /// `[rows, width]`
@@ -151,7 +155,7 @@ impl Folded {
         self.net.d_mlp..self.net.d_mlp + self.net.classes
     }
 
-    /// B and T of some heads: `B_h = W_O^hᵀ Rᵀ`, `T_h[t] = v_t^hᵀ B_h`.
+    /// B and T of some heads: `B_h = W_O^hᵀ Rᵀ`, `T_h[t] = v_t^hᵀ B_h` for the operands' v.
     fn read_heads<F: Scalar>(
         &self,
         heads: Range<usize>,
@@ -169,7 +173,7 @@ impl Folded {
         }
         let (half, middle) = (heads.len() / 2, heads.start + heads.len() / 2);
         let (first_reads, second_reads) = reads.split_at(Axis(0), half * self.net.d_head);
-        let (first, second) = table.split_at(Axis(0), half * self.net.token_rows());
+        let (first, second) = table.split_at(Axis(0), half * 2 * self.net.p);
         let given = (w_o, readers, v);
         fork.both(
             || self.read_heads(heads.start..middle, given, first_reads, first, fork),
@@ -177,14 +181,13 @@ impl Folded {
         );
     }
 
-    /// Gradients of v and B of some heads from that of T.
+    /// Gradients of the operands' v, and of B added to what is there, of some heads from that of T.
     fn read_heads_backward<F: Scalar>(
         &self,
         heads: Range<usize>,
         tables: (ArrayView2<'_, F>, ArrayView2<'_, F>),
         d_table: ArrayView2<'_, F>,
-        d_v: ArrayViewMut2<'_, F>,
-        d_reads: ArrayViewMut2<'_, F>,
+        (d_v, d_reads): (ArrayViewMut2<'_, F>, ArrayViewMut2<'_, F>),
         fork: &impl Fork,
     ) {
         let (v, reads) = tables;
@@ -192,15 +195,16 @@ impl Folded {
             let part = self.part(heads.start);
             let d_table = d_table.slice(s![self.band(heads.start), ..reads.ncols()]);
             matmul_into(d_table, reads.slice(s![part.clone(), ..]).t(), F::zero(), d_v);
-            matmul_into(v.slice(s![.., part]).t(), d_table, F::zero(), d_reads);
+            matmul_into(v.slice(s![.., part]).t(), d_table, F::one(), d_reads);
             return;
         }
         let (half, middle) = (heads.len() / 2, heads.start + heads.len() / 2);
         let (first_v, second_v) = d_v.split_at(Axis(1), half * self.net.d_head);
         let (first, second) = d_reads.split_at(Axis(0), half * self.net.d_head);
+        let (first, second) = ((first_v, first), (second_v, second));
         fork.both(
-            || self.read_heads_backward(heads.start..middle, tables, d_table, first_v, first, fork),
-            || self.read_heads_backward(middle..heads.end, tables, d_table, second_v, second, fork),
+            || self.read_heads_backward(heads.start..middle, tables, d_table, first, fork),
+            || self.read_heads_backward(middle..heads.end, tables, d_table, second, fork),
         );
     }
 }
@@ -231,13 +235,13 @@ impl<F: Scalar> Model<F> for Folded {
         self.net.classes
     }
 
-    /// A pair works on `3 · heads` rows of the table; clearing and adding up touches all of them.
+    /// A pair works on `2 · heads` rows of the table; clearing and adding up touches all of them.
     fn least_rows(&self) -> usize {
         4 * self.net.token_rows()
     }
 
     fn new_tables(&self) -> Tables<F> {
-        let Transformer { d_model, heads, d_mlp, classes, .. } = self.net;
+        let Transformer { p, d_model, heads, d_mlp, classes, .. } = self.net;
         let (tokens, width) = (self.net.token_rows(), width(&self.net));
         let zeros = |rows, columns| Array2::zeros((rows, columns));
         Tables {
@@ -249,7 +253,7 @@ impl<F: Scalar> Model<F> for Folded {
             v: zeros(tokens, d_model),
             readers: zeros(d_mlp + classes, d_model),
             reads: zeros(d_model, d_mlp + classes),
-            table: Aligned::zeros(heads * tokens * width),
+            table: Aligned::zeros(heads * 2 * p * width),
             base: Aligned::zeros(width),
             base_post: zeros(1, d_model),
             fold: zeros(classes, d_mlp),
@@ -266,7 +270,7 @@ impl<F: Scalar> Model<F> for Folded {
         Block {
             rows,
             pattern: vec![F::zero(); rows * heads * POSITIONS],
-            d_pattern: vec![F::zero(); rows * heads * POSITIONS],
+            d_pattern: vec![F::zero(); rows * heads * 2],
             mixed: Aligned::zeros(rows * width(&self.net)),
             d_h: Aligned::zeros(rows * d_mlp),
             pre: vec![F::zero(); activation::scratch_len(activation, rows * d_mlp)],
@@ -304,6 +308,8 @@ impl<F: Scalar> Model<F> for Folded {
                 mix::exponentials(scores, found);
             }
             matmul_into(x.view(), params.stacked(names::W_V).t(), zero, v.view_mut());
+            let (mut operands, last) = v.view_mut().split_at(Axis(0), 2 * p);
+            operands -= &last;
 
             readers.slice_mut(s![..d_mlp, ..]).assign(&params.matrix(names::W_IN));
             readers.slice_mut(s![d_mlp.., ..]).assign(&w_u.t());
@@ -319,9 +325,11 @@ impl<F: Scalar> Model<F> for Folded {
         fork.both(stream, || {
             matmul_into(w_u.t(), params.matrix(names::W_OUT), zero, fold.view_mut());
         });
-        let given = (w_o, readers.view(), v.view());
-        let table = matrix(table, heads * tokens, width(&self.net));
+        let (operands, last) = v.view().split_at(Axis(0), 2 * p);
+        let given = (w_o, readers.view(), operands);
+        let table = matrix(table, heads * 2 * p, width(&self.net));
         self.read_heads(0..heads, given, reads.view_mut(), table, fork);
+        matmul_into(last, reads.view(), one, base.slice_mut(s![.., ..readers.nrows()]));
     }
 
     fn forward(&self, tables: &Tables<F>, pairs: &[[usize; 2]], block: &mut Block<F>) {
@@ -388,7 +396,7 @@ impl<F: Scalar> Model<F> for Folded {
         mix::backward(
             self.rows(tables),
             pairs,
-            (&block.pattern[..weights], &mut block.d_pattern[..weights]),
+            (&block.pattern[..weights], &mut block.d_pattern[..n * heads * 2]),
             &block.mixed[..n * width],
             &mut RowSums { scores: d_scores, table: d_table, base: d_base },
         );
@@ -430,9 +438,17 @@ impl<F: Scalar> Model<F> for Folded {
                 d_b_in.copy_from_slice(&d_base.to_slice().expect("one row")[..d_mlp]);
             },
             || {
-                let given = (v.view(), reads.view());
-                let (d_v, d_reads) = (d_v.view_mut(), d_reads.view_mut());
-                self.read_heads_backward(0..heads, given, d_table, d_v, d_reads, fork);
+                let (operands, last) = v.view().split_at(Axis(0), 2 * p);
+                let (mut d_operands, mut d_last) = d_v.view_mut().split_at(Axis(0), 2 * p);
+                let d_base = d_base.slice(s![.., ..reads.ncols()]);
+                matmul_into(last.t(), d_base, zero, d_reads.view_mut());
+                let given = (operands, reads.view());
+                let found = (d_operands.view_mut(), d_reads.view_mut());
+                self.read_heads_backward(0..heads, given, d_table, found, fork);
+                // The operands' rows are relative to the last.
+                matmul_into(d_base, reads.t(), zero, d_last.view_mut());
+                let mut d_last = d_last.row_mut(0);
+                d_operands.rows().into_iter().for_each(|d_operand| d_last -= &d_operand);
             },
         );
 

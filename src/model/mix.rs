@@ -1,8 +1,9 @@
 //! Attention as a mixture of table rows: the inner loops of [`super::folded`].
 //!
-//! The last position attends to `[a, b, =]`, and what each head writes at a (token, position), as
-//! neurons and logits read it, is a row of a table. So a pair's row, `[neurons | logits]` before the
-//! nonlinearity, is a weighted sum of `3 · heads` table rows.
+//! The last position attends to `[a, b, =]`, and what each head writes at a (token, position) beyond
+//! what it writes at `=`, as neurons and logits read it, is a row of a table. The three weights sum to
+//! one, so a pair's row, `[neurons | logits]` before the nonlinearity, is what all pairs start from and
+//! a weighted sum of `2 · heads` table rows.
 
 use std::ops::Range;
 
@@ -16,15 +17,18 @@ use crate::linalg::kernels::{LANES, axpy, exp, fold_lanes};
 /// zeros to a multiple of it.
 pub(super) const CHUNK: usize = 4 * LANES;
 
-/// Columns that are worked on for all pairs of a block before the next: so many that the rows which
-/// neighbouring pairs share, those of `a` and `=`, stay in the nearest cache.
+/// Columns that are worked on for all pairs of a block before the next: so many that the rows
+/// of `a`, which neighbouring pairs share, stay in the nearest cache.
 const STRIP: usize = 5 * CHUNK;
 
 /// Smallest sum of a pair's exponentials that still has its full precision.
 const SMALLEST_SUM: f64 = 1e-280;
 
+/// The operands of a pair, each a row of the table.
+const OPERANDS: usize = 2;
+
 /// The table of all heads, row by row. Row `t` of a head: token `t` at position 0 for `t < p`,
-/// token `t − p` at position 1 for `t < 2p`, `=` at position 2 for `t = 2p`.
+/// token `t − p` at position 1 for `t < 2p`; among the scores also `=` at position 2, `t = 2p`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows<'a, F> {
     pub p: usize,
@@ -35,7 +39,7 @@ pub(super) struct Rows<'a, F> {
     pub scores: &'a [F],
     /// `exp(S − max S)`, the maximum of each head, `[heads, 2p + 1]`
     pub exponentials: &'a [f64],
-    /// `[heads, 2p + 1, width]`
+    /// `[heads, 2p, width]`
     pub table: &'a [F],
     /// What every pair starts from, `[width]`
     pub base: &'a [F],
@@ -50,17 +54,24 @@ pub(super) struct RowSums<'a, F> {
 }
 
 impl<F: Scalar> Rows<'_, F> {
-    /// The three table rows that a pair attends to, of one head.
+    /// The table rows of a pair's operands, of one head.
     #[inline(always)]
-    fn rows_of(&self, pair: [usize; 2], head: usize) -> [usize; POSITIONS] {
+    fn rows_of(&self, pair: [usize; OPERANDS], head: usize) -> [usize; OPERANDS] {
+        let first = head * 2 * self.p;
+        [first + pair[0], first + self.p + pair[1]]
+    }
+
+    /// The places of the scores that a pair's softmax is over, of one head.
+    #[inline(always)]
+    fn scores_of(&self, pair: [usize; OPERANDS], head: usize) -> [usize; POSITIONS] {
         let first = head * (2 * self.p + 1);
         [first + pair[0], first + self.p + pair[1], first + 2 * self.p]
     }
 
-    /// Softmax over the scores of three rows.
+    /// Softmax over three scores.
     ///
-    /// The exponentials are made once per table row, not once per pair. Where all three are so far
-    /// below their head's largest that they leave the range of f64, they are made anew.
+    /// The exponentials are made once per score, not once per pair. Where all three are so far below
+    /// their head's largest that they leave the range of f64, they are made anew.
     #[inline(always)]
     fn pattern(&self, rows: [usize; POSITIONS]) -> [F; POSITIONS] {
         let mut weights = rows.map(|row| self.exponentials[row]);
@@ -99,7 +110,7 @@ pub(super) fn forward<F: Scalar>(
     let Rows { heads, width, .. } = tables;
     for (&pair, pattern) in pairs.iter().zip(pattern.chunks_exact_mut(heads * POSITIONS)) {
         for (head, weights) in pattern.as_chunks_mut::<POSITIONS>().0.iter_mut().enumerate() {
-            *weights = tables.pattern(tables.rows_of(pair, head));
+            *weights = tables.pattern(tables.scores_of(pair, head));
         }
     }
     for columns in strips(width) {
@@ -124,7 +135,10 @@ pub(super) fn forward<F: Scalar>(
 }
 
 /// Add the gradient sums of all table entries, given the gradient of every pair's row. `d_pattern`
-/// is scratch of the shape of `pattern`.
+/// is scratch, `[n, heads, 2]`.
+///
+/// Since the rows are relative to `=`, so are the gradients of the weights: that of `A_=` is 0, and
+/// the softmax does not see the difference.
 pub(super) fn backward<F: Scalar>(
     tables: Rows<'_, F>,
     pairs: &[[usize; 2]],
@@ -139,13 +153,14 @@ pub(super) fn backward<F: Scalar>(
     }
     let Rows { heads, .. } = tables;
     let patterns = pattern.chunks_exact(heads * POSITIONS);
-    let d_patterns = d_pattern.chunks_exact(heads * POSITIONS);
+    let d_patterns = d_pattern.chunks_exact(heads * OPERANDS);
     for ((&pair, pattern), d_pattern) in pairs.iter().zip(patterns).zip(d_patterns) {
         let of_heads = pattern.as_chunks::<POSITIONS>().0.iter();
-        for (head, (a, d_a)) in of_heads.zip(d_pattern.as_chunks::<POSITIONS>().0).enumerate() {
-            let mean = a[0] * d_a[0] + a[1] * d_a[1] + a[2] * d_a[2];
-            for (position, row) in tables.rows_of(pair, head).into_iter().enumerate() {
-                sums.scores[row] += a[position] * (d_a[position] - mean);
+        for (head, (a, d_a)) in of_heads.zip(d_pattern.as_chunks::<OPERANDS>().0).enumerate() {
+            let mean = a[0] * d_a[0] + a[1] * d_a[1];
+            let d_a = [d_a[0], d_a[1], F::zero()];
+            for (position, place) in tables.scores_of(pair, head).into_iter().enumerate() {
+                sums.scores[place] += a[position] * (d_a[position] - mean);
             }
         }
     }
@@ -161,20 +176,19 @@ fn add_products<F: Scalar>(
     d_pattern: &mut [F],
 ) {
     let Rows { heads, width, .. } = tables;
-    let d_patterns = d_pattern.chunks_exact_mut(heads * POSITIONS);
+    let d_patterns = d_pattern.chunks_exact_mut(heads * OPERANDS);
     let pairs = pairs.iter().zip(d_patterns).zip(d_mixed.chunks_exact(width));
     for ((&pair, d_pattern), d_mixed) in pairs {
         let d_mixed = d_mixed[columns.clone()].as_chunks::<LANES>().0;
-        for (head, d_a) in d_pattern.as_chunks_mut::<POSITIONS>().0.iter_mut().enumerate() {
-            let [x0, x1, x2] = tables.rows_of(pair, head).map(|row| {
+        for (head, d_a) in d_pattern.as_chunks_mut::<OPERANDS>().0.iter_mut().enumerate() {
+            let [x0, x1] = tables.rows_of(pair, head).map(|row| {
                 let of_row = &tables.table[row * width..(row + 1) * width];
                 of_row[columns.clone()].as_chunks::<LANES>().0
             });
-            let mut partial = [[F::zero(); LANES]; POSITIONS];
-            for (((d, x0), x1), x2) in d_mixed.iter().zip(x0).zip(x1).zip(x2) {
+            let mut partial = [[F::zero(); LANES]; OPERANDS];
+            for ((d, x0), x1) in d_mixed.iter().zip(x0).zip(x1) {
                 multiply_add(&mut partial[0], d, x0);
                 multiply_add(&mut partial[1], d, x1);
-                multiply_add(&mut partial[2], d, x2);
             }
             // Hidden from the optimiser, which would shape the loop above after the halving.
             let found = std::hint::black_box(partial).map(fold_lanes);
