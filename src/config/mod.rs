@@ -4,6 +4,7 @@
 //! field is optional. [`Settings::or`] lays them over each other, [`Settings::resolve`] turns the
 //! result into a [`RunConfig`], in which everything is known and checked.
 
+pub mod facts;
 pub mod names;
 pub mod schedule;
 
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use facts::{Dimensions, Facts};
 pub use names::{Activation, Init, OptimizerKind, SaveOptimizer, Split, Task};
 pub use schedule::Schedule;
 

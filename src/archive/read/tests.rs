@@ -171,7 +171,7 @@ fn a_cut_while_reading_is_a_truncation() {
     let dir = tempfile::tempdir().unwrap();
     let (path, bytes) = example(dir.path());
     let result = stable(&path, |source| {
-        let mut stream = Stream::new(source, true);
+        let mut stream = Stream::new(source, Hash::Blake3);
         let header = stream.header()?;
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(bytes.len() as u64 - 4).unwrap();

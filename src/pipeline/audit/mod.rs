@@ -1,0 +1,433 @@
+//! `groundswell audit`: what an archive holds, and what is wrong with it.
+//!
+//! Every byte of every checkpoint is read once, in parallel over checkpoints; what is kept of each
+//! is small ([`scan`]), and then compared over the steps of a run ([`steps`]). Nothing is written.
+
+mod scan;
+mod steps;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use self::scan::{Layouts, Scan, scan};
+use self::steps::Change;
+use super::checkpoints::relative;
+use super::patience::patiently;
+use super::{Observe, in_parallel};
+use crate::archive::{self, Archive, CheckpointRef, Run, float_bytes, is_unsupported};
+use crate::config::names::named_enum;
+use crate::error::{Error, Name, Result};
+use crate::tables::{CheckpointRow, Status};
+
+/// What to audit.
+#[derive(Debug)]
+pub struct Request<'a> {
+    pub archive: &'a Path,
+    /// How to read what is not ours
+    pub options: &'a archive::Options,
+    /// Number of threads; the report does not depend on it
+    pub threads: usize,
+    /// Becomes the number of a signal when the work should stop
+    pub stop: &'a AtomicUsize,
+}
+
+named_enum! {
+    /// How bad a finding is.
+    Severity, "severity":
+    /// Something cannot be used as it is
+    Damage = "damage",
+    /// Usable, but not what an archive ought to be
+    Irregular = "irregular",
+    /// Worth knowing
+    Note = "note",
+}
+
+named_enum! {
+    /// What was found.
+    Kind, "kind of finding":
+    /// A file that cannot be read, or has no place
+    Unreadable = "unreadable",
+    /// Names or shapes of tensors that differ from those of the other steps
+    Changed = "changed",
+    /// NaN or infinities
+    NonFinite = "non_finite",
+    /// The same weights at several steps
+    Duplicate = "duplicate",
+    /// Steps that the regular ones imply
+    MissingSteps = "missing_steps",
+    /// A tensor that jumps and comes back
+    Jump = "jump",
+    /// Stored in another type than in the other steps
+    DtypeChanged = "dtype_changed",
+    /// Stored in a type that is not read
+    UnsupportedDtype = "unsupported_dtype",
+    /// Tensors of one checkpoint that hold the same values
+    Tied = "tied",
+    /// Checkpoints of several runs that hold the same weights
+    Shared = "shared",
+    /// No digest to check against
+    Unverified = "unverified",
+    /// White space before a header
+    Padded = "padded",
+    /// What saves in progress have left, or a run that did not reach its last step
+    Unfinished = "unfinished",
+    /// Files that torch or pickle wrote
+    Pickles = "pickles",
+    /// Anything else that costs nothing
+    Other = "other",
+}
+
+impl Kind {
+    /// How bad it is.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Unreadable | Self::Changed => Severity::Damage,
+            Self::NonFinite
+            | Self::Duplicate
+            | Self::MissingSteps
+            | Self::Jump
+            | Self::DtypeChanged
+            | Self::UnsupportedDtype => Severity::Irregular,
+            Self::Tied
+            | Self::Shared
+            | Self::Unverified
+            | Self::Padded
+            | Self::Unfinished
+            | Self::Pickles
+            | Self::Other => Severity::Note,
+        }
+    }
+}
+
+/// One thing worth telling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub kind: Kind,
+    /// Identifier of the case, if it has one
+    pub code: Option<&'static str>,
+    pub run: Option<String>,
+    pub step: Option<u64>,
+    /// Relative to the archive
+    pub path: Option<String>,
+    pub tensor: Option<String>,
+    /// In words, without the path
+    pub message: String,
+    /// What to do about it
+    pub action: Option<String>,
+}
+
+impl Finding {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let (code, run, step, path, tensor, action) = Default::default();
+        Self { kind, code, run, step, path, tensor, message, action }
+    }
+
+    fn of(self, run: &Run) -> Self {
+        Self { run: Some(run.name.clone()), ..self }
+    }
+
+    fn unreadable(error: &Error, path: &Path, archive: &Path) -> Self {
+        let (text, prefix) = (error.to_string(), format!("{}: ", path.display()));
+        Self {
+            code: Some(error.code()),
+            path: Some(relative(path, archive)),
+            action: error.help(),
+            ..Self::new(Kind::Unreadable, text.strip_prefix(&prefix).unwrap_or(&text))
+        }
+    }
+}
+
+/// One run in a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunReport {
+    pub name: String,
+    /// With a `run.json`
+    pub own: bool,
+    pub first_step: Option<u64>,
+    pub last_step: Option<u64>,
+    /// As table `checkpoints` has them; also those that cannot be read
+    pub checkpoints: Vec<CheckpointRow>,
+    /// Number of those that were checked against a digest
+    pub verified: usize,
+}
+
+/// What an audit found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    pub runs: Vec<RunReport>,
+    /// The worst first, then by run, step and path
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// 4 for damage and, if `strict`, for what is irregular; otherwise 0.
+    #[must_use]
+    pub fn exit_code(&self, strict: bool) -> u8 {
+        let least = if strict { Severity::Irregular } else { Severity::Damage };
+        let bad = self.findings.iter().any(|finding| finding.kind.severity() <= least);
+        if bad { 4 } else { 0 }
+    }
+}
+
+/// Read an archive from end to end.
+///
+/// # Errors
+/// What [`Archive::survey`] says; [`Error::Interrupted`]. Damage is no error, but a finding.
+pub fn audit(request: &Request<'_>, observe: Observe<'_>) -> Result<Report> {
+    let archive = Archive::survey(request.archive, request.options)?;
+    let layouts = Arc::new(Layouts::default());
+    let files: Vec<&CheckpointRef> =
+        archive.runs.iter().flat_map(|run| run.checkpoints.iter().chain(&run.optimizer)).collect();
+    let scans = in_parallel(&files, request.threads, request.stop, observe, |source| {
+        let (file, layouts) = (CheckpointRef::clone(source), Arc::clone(&layouts));
+        Ok(patiently(&source.path, request.options.io_timeout, move || scan(&file, &layouts)))
+    })?;
+    let mut findings = about_archive(&archive);
+    let mut scans = scans.into_iter();
+    let mut runs = Vec::new();
+    let mut owners: BTreeMap<[u8; 32], (String, u64)> = BTreeMap::new();
+    for run in &archive.runs {
+        let of_run: Vec<_> = scans.by_ref().take(run.checkpoints.len()).collect();
+        let states: Vec<_> = scans.by_ref().take(run.optimizer.len()).collect();
+        for (source, result) in
+            run.checkpoints.iter().zip(&of_run).chain(run.optimizer.iter().zip(&states))
+        {
+            if let Err(error) = result {
+                let finding = Finding::unreadable(error, &source.path, &archive.path);
+                findings.push(Finding { step: Some(source.step), ..finding.of(run) });
+            }
+        }
+        let good: Vec<(u64, &Scan)> = run
+            .checkpoints
+            .iter()
+            .zip(&of_run)
+            .filter_map(|(source, result)| Some((source.step, result.as_ref().ok()?)))
+            .collect();
+        findings.extend(about_run(run));
+        findings.extend(about_steps(run, &good, &archive));
+        findings.extend(shared(run, &good, &mut owners));
+        let listed = run.checkpoints.iter().zip(&of_run);
+        let verified = listed.clone().filter(|(source, scan)| scan.is_ok() && source.is_verified());
+        let verified = verified.count();
+        if verified < good.len() {
+            let message = format!("{} checkpoints unverified: no digest", good.len() - verified);
+            findings.push(Finding {
+                code: Some("ST028"),
+                ..Finding::new(Kind::Unverified, message).of(run)
+            });
+        }
+        runs.push(RunReport {
+            name: run.name.clone(),
+            own: run.info.is_some(),
+            first_step: run.checkpoints.first().map(|first| first.step),
+            last_step: run.checkpoints.last().map(|last| last.step),
+            checkpoints: listed.map(|(source, scan)| row(run, source, scan, &archive)).collect(),
+            verified,
+        });
+    }
+    super::analyze::mark_duplicates(runs.iter_mut().flat_map(|run| &mut run.checkpoints));
+    findings.sort_by(|a, b| {
+        let key = |f: &'_ Finding| (f.kind.severity(), f.run.clone(), f.step, f.path.clone());
+        key(a).cmp(&key(b))
+    });
+    Ok(Report { runs, findings })
+}
+
+/// What the folder as a whole has to say.
+fn about_archive(archive: &Archive) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for error in &archive.unreadable {
+        let path = match error {
+            Error::Read { path, .. }
+            | Error::ArchiveFile { path, .. }
+            | Error::OtherRun { path, .. } => path,
+            _ => &archive.path,
+        };
+        findings.push(Finding::unreadable(error, path, &archive.path));
+    }
+    for refused in &archive.refused {
+        findings.push(Finding::unreadable(&refused.error, &refused.path, &archive.path));
+    }
+    findings.extend(
+        archive.warnings.iter().map(|text| Finding {
+            code: Some("AR11"),
+            ..Finding::new(Kind::Duplicate, text.clone())
+        }),
+    );
+    if archive.unfinished > 0 {
+        let message = format!("{} unfinished files or folders left out", archive.unfinished);
+        findings.push(Finding { code: Some("AR06"), ..Finding::new(Kind::Unfinished, message) });
+    }
+    if archive.pickles > 0 {
+        findings.push(Finding {
+            code: Some("ST026"),
+            action: Some("python examples/from_torch.py FILE OUT.safetensors converts one".into()),
+            ..Finding::new(
+                Kind::Pickles,
+                format!("{} pickle files are not opened", archive.pickles),
+            )
+        });
+    }
+    findings
+}
+
+/// What a run's settings and logs have to say.
+fn about_run(run: &Run) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Err(error) = run.metrics() {
+        let path = run.dir.join("metrics.jsonl");
+        findings.push(Finding::unreadable(&error, &path, run.dir.parent().unwrap_or(&run.dir)));
+    }
+    if run.uncommitted > 0 {
+        let message = format!("{} uncommitted files left out", run.uncommitted);
+        findings.push(Finding { code: Some("AR06"), ..Finding::new(Kind::Unfinished, message) });
+    }
+    let last = run.checkpoints.last().map(|last| last.step);
+    if let (Some(info), Some(last)) = (&run.info, last)
+        && last < info.config.steps
+    {
+        let message = format!("the run has reached step {last} of {}", info.config.steps);
+        findings.push(Finding::new(Kind::Unfinished, message));
+    }
+    let steps: Vec<u64> = run.checkpoints.iter().map(|checkpoint| checkpoint.step).collect();
+    let missing = match (&run.info, last) {
+        // The run itself says when it saved.
+        (Some(info), Some(last)) => {
+            let planned = (0..=last).filter(|step| info.config.save_at.contains(*step, last));
+            planned.filter(|step| steps.binary_search(step).is_err()).collect()
+        }
+        _ => steps::missing(&steps),
+    };
+    if !missing.is_empty() {
+        let message = format!("{} steps are missing: {}", missing.len(), steps::list(&missing));
+        findings.push(Finding::new(Kind::MissingSteps, message));
+    }
+    findings.into_iter().map(|finding| finding.of(run)).collect()
+}
+
+/// What the checkpoints of a run say about each other, and each about itself.
+fn about_steps(run: &Run, scans: &[(u64, &Scan)], archive: &Archive) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let path = |step: u64| {
+        let source = run.checkpoints.iter().find(|checkpoint| checkpoint.step == step);
+        source.map(|source| relative(&source.path, &archive.path))
+    };
+    let at =
+        |step: u64, finding: Finding| Finding { step: Some(step), path: path(step), ..finding };
+    let usual = steps::usual(scans);
+    for &(step, scan) in scans {
+        for change in usual.map_or(Vec::new(), |usual| steps::changes(&scan.layout, usual)) {
+            let (kind, tensor, message) = match change {
+                Change::Layout { tensor, message } => (Kind::Changed, tensor, message),
+                Change::Dtype { tensor, message } => (Kind::DtypeChanged, tensor, message),
+            };
+            let finding = Finding { tensor: Some(tensor), ..Finding::new(kind, message) };
+            findings.push(at(step, Finding { code: Some("AR13"), ..finding }));
+        }
+        let named = || scan.layout.tensors.iter().zip(&scan.tensors);
+        for ((name, ..), kept) in named().filter(|(_, kept)| kept.non_finite > 0) {
+            let (shown, count) = (Name(name.clone()), kept.non_finite);
+            let message = format!("tensor {shown} holds {count} values that are NaN or infinite");
+            let finding = Finding { code: Some("ST030"), ..Finding::new(Kind::NonFinite, message) };
+            findings.push(at(step, Finding { tensor: Some(name.clone()), ..finding }));
+        }
+        for ((name, dtype, _), _) in named().filter(|((_, dtype, _), _)| is_unsupported(*dtype)) {
+            let shown = Name(name.clone());
+            let message = format!("tensor {shown} has dtype {dtype}, which is not supported");
+            let finding = Finding::new(Kind::UnsupportedDtype, message);
+            let finding = Finding { code: Some("ST016"), ..finding };
+            findings.push(at(step, Finding { tensor: Some(name.clone()), ..finding }));
+        }
+        if scan.padded {
+            let finding = Finding::new(Kind::Padded, "white space before the header");
+            findings.push(at(step, Finding { code: Some("ST023"), ..finding }));
+        }
+    }
+    // The first update of a warm-up has the learning rate 0.
+    let warm_up = run.info.as_ref().is_some_and(|info| info.config.warmup > 0);
+    for group in steps::equal(scans).into_iter().filter(|group| !(warm_up && *group == [0, 1])) {
+        let message = format!("steps {} hold the same weights", steps::list(&group));
+        findings.push(at(group[1], Finding::new(Kind::Duplicate, message)));
+    }
+    for (step, tensor, ratio) in steps::jumps(scans) {
+        let shown = Name(tensor.clone());
+        let message = format!(
+            "tensor {shown} jumps and comes back: it is {ratio:.0} times as far from the steps \
+             before and after as they are from each other"
+        );
+        findings
+            .push(at(step, Finding { tensor: Some(tensor), ..Finding::new(Kind::Jump, message) }));
+    }
+    for (a, b, count) in steps::tied(scans) {
+        let (a, b) = (Name(a), Name(b));
+        let message = format!("tensors {a} and {b} hold the same values in {count} checkpoints");
+        findings.push(Finding::new(Kind::Tied, message));
+    }
+    findings.into_iter().map(|finding| finding.of(run)).collect()
+}
+
+/// Checkpoints that hold the weights of an earlier run's: one finding per pair of runs.
+fn shared(
+    run: &Run,
+    scans: &[(u64, &Scan)],
+    owners: &mut BTreeMap<[u8; 32], (String, u64)>,
+) -> Vec<Finding> {
+    let mut with: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for (step, scan) in scans {
+        match owners.get(&scan.content) {
+            Some((other, _)) if *other != run.name => {
+                with.entry(other.clone()).or_default().push(*step)
+            }
+            Some(_) => {}
+            None => {
+                owners.insert(scan.content, (run.name.clone(), *step));
+            }
+        }
+    }
+    let finding = |(other, steps): (String, Vec<u64>)| {
+        let (other, count) = (Name(other), steps.len());
+        let steps = steps::list(&steps);
+        let message = format!("{count} checkpoints hold weights of run {other}: steps {steps}");
+        Finding::new(Kind::Shared, message).of(run)
+    };
+    with.into_iter().map(finding).collect()
+}
+
+/// The line of a checkpoint, as `analyze` writes it.
+fn row(run: &Run, source: &CheckpointRef, scan: &Result<Scan>, archive: &Archive) -> CheckpointRow {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let row = CheckpointRow {
+        run: run.name.clone(),
+        step: number(source.step),
+        file: relative(&source.path, &archive.path),
+        bytes: number(source.bytes),
+        status: Status::Unreadable,
+        ..CheckpointRow::default()
+    };
+    let Ok(scan) = scan else { return row };
+    let tensors = &scan.layout.tensors;
+    let floats = || tensors.iter().filter(|(_, dtype, _)| float_bytes(*dtype).is_some());
+    let mut dtypes: Vec<String> = floats().map(|(_, dtype, _)| dtype.to_string()).collect();
+    dtypes.sort();
+    dtypes.dedup();
+    let n_params: usize = floats().map(|(_, _, shape)| shape.iter().product::<usize>()).sum();
+    CheckpointRow {
+        bytes: number(scan.bytes),
+        blake3: Some(scan.blake3.clone()),
+        dtype: Some(dtypes.join(",")),
+        n_tensors: Some(number(tensors.len() as u64)),
+        n_params: Some(number(n_params as u64)),
+        status: if scan.tensors.iter().any(|kept| kept.non_finite > 0) {
+            Status::NonFinite
+        } else if tensors.iter().any(|(_, dtype, _)| is_unsupported(*dtype)) {
+            Status::UnsupportedDtype
+        } else {
+            Status::Ok
+        },
+        ..row
+    }
+}
