@@ -22,6 +22,8 @@ pub mod write;
 
 mod checkpoint;
 mod float;
+#[cfg(test)]
+mod fuzz;
 mod jsonl;
 mod manifest;
 mod place;

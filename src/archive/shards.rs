@@ -40,8 +40,13 @@ impl Index {
         if !file.is_file() || file.len() > MAX_HEADER {
             return Err(fault(format!("no index, or one of more than {MAX_HEADER} bytes")));
         }
-        let text = fs::read(path).map_err(Error::read(path))?;
-        let parsed: Parsed = serde_json::from_slice(&text).map_err(|error| {
+        Self::parse(path, &fs::read(path).map_err(Error::read(path))?)
+    }
+
+    /// The same from the bytes of the file.
+    pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Self> {
+        let fault = |problem: String| index_fault(path, problem);
+        let parsed: Parsed = serde_json::from_slice(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             match error.classify() {
                 serde_json::error::Category::Data => {

@@ -67,8 +67,16 @@ impl Facts {
             }
             result => result.map_err(Error::read(path))?,
         };
+        Self::from_toml(&text, path)
+    }
+
+    /// Facts from the text of an `archive.toml`.
+    ///
+    /// # Errors
+    /// [`Error::ConfigFile`] with the place of the fault.
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self> {
         let facts: Self =
-            toml::from_str(&text).map_err(|error| toml_fault(&error, &text, path, KEYS))?;
+            toml::from_str(text).map_err(|error| toml_fault(&error, text, path, KEYS))?;
         let beside = |split| match split {
             Split::File(file) => Split::File(path.parent().unwrap_or(Path::new("")).join(file)),
             other => other,
