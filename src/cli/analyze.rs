@@ -32,6 +32,10 @@ pub struct AnalyzeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
 
+    /// Write nothing, and exit with 4, if a single input cannot be used or is not finite
+    #[arg(long)]
+    pub strict: bool,
+
     #[command(flatten)]
     pub source: SourceArgs,
 }
@@ -49,6 +53,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<u8> {
         out: &args.out,
         measures: &args.measures,
         threads: signals::threads(args.threads),
+        strict: args.strict,
         stop: &stop,
     };
     let summary = analyze(&request, &progress)?;

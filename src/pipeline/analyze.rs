@@ -31,6 +31,8 @@ pub struct Request<'a> {
     pub measures: &'a [MeasureKind],
     /// Number of threads; the tables do not depend on it
     pub threads: usize,
+    /// Write nothing if a single input cannot be used, or is not finite
+    pub strict: bool,
     /// Becomes the number of a signal when the work should stop
     pub stop: &'a AtomicUsize,
 }
@@ -50,6 +52,7 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     };
     kinds.sort();
     kinds.dedup();
+    let archive = if request.strict { flawless(archive)? } else { archive };
     let mut output = Output::open(request.out, request.archive)?;
     let inputs = fingerprint(&archive, request.options.io_timeout);
     if is_done(&output, &kinds, &inputs)? {
@@ -60,7 +63,16 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     let (contexts, mut failures) = checkpoints::contexts(&archive);
     let items = checkpoints::items(&archive, &contexts, request.options.io_timeout);
     let measured = in_parallel(&items, request.threads, request.stop, observe, |item| {
-        Ok(item.measure(&archive, |view| Ok((Rows::of(view, &kinds)?, view.unsupported()))))
+        let measured = item.measure(&archive, |view| {
+            if request.strict {
+                view.require_flawless()?;
+            }
+            Ok((Rows::of(view, &kinds)?, view.unsupported()))
+        });
+        match measured {
+            Err(failed) if request.strict => Err(failed.error),
+            measured => Ok(measured),
+        }
     })?;
 
     let nothing_usable = measured.iter().all(Result::is_err);
@@ -115,6 +127,14 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     replacement.table(failures, &metadata)?;
     summary.tables = replacement.commit(provenance.collect())?;
     Ok(summary)
+}
+
+/// The archive, if everything in it has its place.
+fn flawless(archive: Archive) -> Result<Archive> {
+    let mut archive = archive;
+    let refused = archive.refused.drain(..).map(|file| file.error);
+    let first = archive.unreadable.drain(..).chain(refused).next();
+    first.map_or(Ok(archive), Err)
 }
 
 /// What the reader of the tables should know about the archive.

@@ -30,6 +30,7 @@ pub struct Item<'a> {
 #[derive(Debug)]
 pub struct Failed {
     pub row: FailureRow,
+    pub error: Error,
     /// By a mistake of the program, not of the file
     pub internal: bool,
     /// For its row in table `checkpoints`
@@ -125,7 +126,7 @@ impl Item<'_> {
         &self,
         archive: &Archive,
         measure: impl FnOnce(&View<'_>) -> Result<R>,
-    ) -> Result<R, Failed> {
+    ) -> Result<R, Box<Failed>> {
         let work = || {
             let source = self.source.clone();
             let load = move || source.load(None);
@@ -134,9 +135,9 @@ impl Item<'_> {
         };
         let result = catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())));
-        result.map_err(|error| Failed {
+        let failed = |error: Error| Failed {
             internal: matches!(error, Error::Internal(_)),
-            status: match error {
+            status: match &error {
                 Error::MissingTensor { .. } => Status::Missing,
                 Error::Shape { .. } => Status::ShapeChanged,
                 Error::Internal(_) => Status::InternalError,
@@ -148,7 +149,9 @@ impl Item<'_> {
                 step: i64::try_from(self.source.step).ok(),
                 ..failure(&error, &archive.path)
             },
-        })
+            error,
+        };
+        result.map_err(|error| Box::new(failed(error)))
     }
 }
 

@@ -7,7 +7,7 @@ use ndarray::{Array2, Axis, s};
 use super::run::{RunContext, Subject};
 use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor, is_unsupported};
 use crate::circuits::{self, NeuronFrequency};
-use crate::error::Result;
+use crate::error::{Error, Fault, Name, Result};
 use crate::linalg::svd::{self, NoSpectrum};
 use crate::model::Model;
 use crate::model::folded::Folded;
@@ -113,6 +113,25 @@ impl<'a> View<'a> {
     pub fn unsupported(&self) -> usize {
         let tensors = self.checkpoint.header.tensors.iter();
         tensors.filter(|tensor| is_unsupported(tensor.dtype)).count()
+    }
+
+    /// Make sure that every tensor can be read and holds finite numbers.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] with the first tensor that cannot, or does not.
+    pub fn require_flawless(&self) -> Result<()> {
+        let fault = |fault| Err(Error::Checkpoint { path: self.source.path.clone(), fault });
+        let name = |name: &String| Name(name.clone());
+        let mut listed = self.checkpoint.header.tensors.iter();
+        if let Some(tensor) = listed.find(|tensor| is_unsupported(tensor.dtype)) {
+            let (tensor, dtype) = (name(&tensor.name), tensor.dtype.to_string());
+            return fault(Fault::UnsupportedDtype { tensor, dtype });
+        }
+        let is_finite = |tensor: &&Tensor| tensor.values.iter().all(|value| value.is_finite());
+        match self.checkpoint.tensors.iter().find(|tensor| !is_finite(tensor)) {
+            Some(tensor) => fault(Fault::NonFinite { tensor: name(&tensor.name) }),
+            None => Ok(()),
+        }
     }
 
     /// Step as in the tables.

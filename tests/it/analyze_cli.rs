@@ -31,7 +31,8 @@ fn what_is_no_archive_is_told_with_what_it_is() {
         .says("help: check the path");
 
     let help = "help: an archive is a run folder with run.json and checkpoints/step_*.safetensors, \
-                or a folder of such folders";
+                safetensors files of other programs whose names tell their steps, or a folder of \
+                such folders";
     let told = |path: &Path, found: &str| {
         refused(path, 4).says(&format!("error[AR02]: {}: {found}", path.display())).says(help);
     };

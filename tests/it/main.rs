@@ -6,9 +6,11 @@ mod support;
 
 mod analyze_cli;
 mod architecture;
+mod audit_cli;
 mod bad_files;
 mod determinism;
 mod examples;
 mod fixture;
+mod foreign;
 mod schema_cli;
 mod train_cli;
