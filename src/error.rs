@@ -237,6 +237,11 @@ impl Error {
             Self::UnknownName { known, .. } => format!("known: {}", known.join(", ")),
             Self::Modulus { .. } => "pick another `--modulus`, such as 59 or 113".into(),
             Self::NotFound { .. } => "check the path".into(),
+            Self::NothingUsable { found, .. } if mentions_pickles(found) => {
+                "pickles are not opened; python examples/from_torch.py FOLDER OUT_FOLDER \
+                 converts those that you trust"
+                    .into()
+            }
             Self::NothingUsable { .. } => {
                 "an archive is a run folder with run.json and checkpoints/step_*.safetensors, \
                  safetensors files of other programs whose names tell their steps, \
@@ -274,6 +279,12 @@ impl Error {
         };
         Some(help)
     }
+}
+
+/// Whether a list of the kinds of files has some that torch or pickle wrote.
+fn mentions_pickles(found: &str) -> bool {
+    let kinds = found.split([' ', ',']);
+    kinds.into_iter().any(|kind| [".pt", ".pth", ".bin", ".ckpt", ".pkl"].contains(&kind))
 }
 
 /// `; did you mean …?` where a known name is close to the one found.

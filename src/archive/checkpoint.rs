@@ -128,9 +128,9 @@ impl CheckpointRef {
     /// Whether something says what the bytes ought to be: a manifest, or the name of a blob.
     #[must_use]
     pub fn is_verified(&self) -> bool {
-        let files = || match Index::read(&self.path) {
-            Ok(index) if self.is_index => index.files(),
-            _ => vec![self.path.clone()],
+        let files = || {
+            let index = self.is_index.then(|| Index::read(&self.path).ok()).flatten();
+            index.map_or_else(|| vec![self.path.clone()], |index| index.files())
         };
         self.blake3.is_some() || files().iter().all(|path| blob_digest(path).is_some())
     }

@@ -80,7 +80,7 @@ fn what_is_irregular_costs_only_the_strict() {
         ("missing_steps", None, "2 steps are missing: 700, 1300"),
         ("duplicate", Some(400), "steps 300, 400 hold the same weights"),
         ("jump", Some(1000), "tensor \"w\" jumps and comes back: it is "),
-        ("non_finite", Some(1600), "tensor \"w\" holds 50 values that are NaN or infinite"),
+        ("non_finite", Some(1600), "tensor \"w\" holds NaN or infinities (50 values in all)"),
     ];
     let found = findings(&found);
     assert_eq!(found.len(), expected.len(), "{found:?}");
@@ -176,4 +176,40 @@ fn flipped_bits_are_found() {
         assert_eq!(error.code(), "ST027", "{}: bit {bit}: {error}", file.path.display());
         fs::write(&file.path, good).unwrap();
     }
+}
+
+/// ST020, in the long tests: a header of 80 MB with a million tensors takes at most 15 times its
+/// length of memory.
+#[test]
+fn long_headers_take_little_memory() {
+    if !soak() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let entry = |i: usize| {
+        format!(
+            r#""layer.{i:07}.some_long_name":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#
+        )
+    };
+    let header = format!("{{{}}}", (0..1_000_000).map(entry).collect::<Vec<_>>().join(","));
+    let length = header.len();
+    let bytes = [&(length as u64).to_le_bytes(), header.as_bytes()].concat();
+    fs::write(dir.path().join("step1.safetensors"), bytes).unwrap();
+    let mut child = command(GROUNDSWELL, args!["audit", dir.path()])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let code = loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
+        peak = line.trim().trim_end_matches(" kB").parse::<usize>().unwrap_or(0).max(peak);
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    };
+    assert_eq!(code, Some(0));
+    assert!(peak > 0 && peak * 1024 <= 15 * length, "{peak} kB for {length} bytes of header");
 }

@@ -14,7 +14,6 @@ use std::sync::atomic::AtomicUsize;
 
 pub use self::report::{Finding, Kind, Report, RunReport, Severity};
 use self::scan::{Layouts, Scan, scan};
-use self::steps::Change;
 use super::checkpoints::relative;
 use super::patience::patiently;
 use super::{Observe, in_parallel};
@@ -182,30 +181,29 @@ fn about_steps(run: &Run, scans: &[(u64, &Scan)], archive: &Archive) -> Vec<Find
     let usual = steps::usual(scans);
     for &(step, scan) in scans {
         for change in usual.map_or(Vec::new(), |usual| steps::changes(&scan.layout, usual)) {
-            let (kind, tensor, message) = match change {
-                Change::Layout { tensor, message } => (Kind::Changed, tensor, message),
-                Change::Dtype { tensor, message } => (Kind::DtypeChanged, tensor, message),
-            };
-            let finding = Finding { tensor: Some(tensor), ..Finding::new(kind, message) };
-            findings.push(at(step, Finding { code: Some("AR13"), ..finding }));
+            let kind = if change.is_layout { Kind::Changed } else { Kind::DtypeChanged };
+            let message = steps::about(&change.tensors, &change.what);
+            let finding = Finding::new(kind, message).case("AR13");
+            findings.push(at(step, finding.tensor(&change.tensors[0])));
         }
         let named = || scan.layout.tensors.iter().zip(&scan.tensors);
-        for ((name, ..), kept) in named().filter(|(_, kept)| kept.non_finite > 0) {
-            let (shown, count) = (Name(name.clone()), kept.non_finite);
-            let message = format!("tensor {shown} holds {count} values that are NaN or infinite");
-            let finding = Finding { code: Some("ST030"), ..Finding::new(Kind::NonFinite, message) };
-            findings.push(at(step, Finding { tensor: Some(name.clone()), ..finding }));
+        let bad = || named().filter(|(_, kept)| kept.non_finite > 0);
+        let tensors: Vec<String> = bad().map(|((name, ..), _)| name.clone()).collect();
+        if let Some(first) = tensors.first() {
+            let count: u64 = bad().map(|(_, kept)| kept.non_finite).sum();
+            let what = format!("holds NaN or infinities ({count} values in all)");
+            let finding = Finding::new(Kind::NonFinite, steps::about(&tensors, &what));
+            findings.push(at(step, finding.case("ST030").tensor(first)));
         }
         for ((name, dtype, _), _) in named().filter(|((_, dtype, _), _)| is_unsupported(*dtype)) {
-            let shown = Name(name.clone());
-            let message = format!("tensor {shown} has dtype {dtype}, which is not supported");
+            let what = format!("has dtype {dtype}, which is not supported");
+            let message = steps::about(std::slice::from_ref(name), &what);
             let finding = Finding::new(Kind::UnsupportedDtype, message);
-            let finding = Finding { code: Some("ST016"), ..finding };
-            findings.push(at(step, Finding { tensor: Some(name.clone()), ..finding }));
+            findings.push(at(step, finding.case("ST016").tensor(name)));
         }
         if scan.padded {
             let finding = Finding::new(Kind::Padded, "white space before the header");
-            findings.push(at(step, Finding { code: Some("ST023"), ..finding }));
+            findings.push(at(step, finding.case("ST023")));
         }
     }
     // The first update of a warm-up has the learning rate 0.

@@ -87,6 +87,7 @@ pub struct Finding {
     pub step: Option<u64>,
     /// Relative to the archive
     pub path: Option<String>,
+    /// The first, if it is about several
     pub tensor: Option<String>,
     /// In words, without the path
     pub message: String,
@@ -99,6 +100,16 @@ impl Finding {
         let message = message.into();
         let (code, run, step, path, tensor, action) = Default::default();
         Self { kind, code, run, step, path, tensor, message, action }
+    }
+
+    /// With the identifier of its case.
+    pub(super) fn case(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// About a tensor, or the first of several.
+    pub(super) fn tensor(self, name: &str) -> Self {
+        Self { tensor: Some(name.to_owned()), ..self }
     }
 
     pub(super) fn of(self, run: &Run) -> Self {

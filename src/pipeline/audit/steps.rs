@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::scan::{Layout, Scan};
+use crate::archive::Dtype;
 use crate::error::Name;
 
 /// A tensor that leaves its way for one step: farther from both neighbours than this many times
@@ -109,13 +110,27 @@ pub(super) fn jumps(scans: &[(u64, &Scan)]) -> Vec<(u64, String, f64)> {
     found
 }
 
-/// How a layout differs from the usual one.
+/// How some tensors of a layout differ from the usual one, all in the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
-    /// A name or a shape: it is another network.
-    Layout { tensor: String, message: String },
-    /// Stored in another type.
-    Dtype { tensor: String, message: String },
+pub(super) struct Change {
+    /// In names or shapes: it is another network. Otherwise only in what they are stored in.
+    pub is_layout: bool,
+    /// What can be said of each, after its name
+    pub what: String,
+    /// In the order of their names
+    pub tensors: Vec<String>,
+}
+
+/// `tensor "a"`, or `tensor "a" and 3 others`, with what can be said of them.
+#[must_use]
+pub(super) fn about(tensors: &[String], what: &str) -> String {
+    match tensors {
+        [] => what.to_owned(),
+        [one] => format!("tensor {} {what}", Name(one.clone())),
+        [first, others @ ..] => {
+            format!("tensor {} and {} others: each {what}", Name(first.clone()), others.len())
+        }
+    }
 }
 
 /// The layout that most checkpoints have; of several, that of the first step.
@@ -132,38 +147,36 @@ pub(super) fn usual<'a>(scans: &[(u64, &'a Scan)]) -> Option<&'a Arc<Layout>> {
     counts.iter().find(|(_, count)| *count == most).map(|(layout, _)| *layout)
 }
 
-/// All differences of a layout from the usual one, by tensor.
+/// All differences of a layout from the usual one.
 #[must_use]
 pub(super) fn changes(found: &Layout, usual: &Layout) -> Vec<Change> {
-    let by_name = |layout: &'_ Layout| -> BTreeMap<String, (String, Vec<usize>)> {
-        let tensors = layout.tensors.iter();
-        tensors
-            .map(|(name, dtype, shape)| (name.clone(), (dtype.to_string(), shape.clone())))
-            .collect()
+    let by_name = |layout: &Layout| -> BTreeMap<String, (Dtype, Vec<usize>)> {
+        let tensors = layout.tensors.iter().cloned();
+        tensors.map(|(name, dtype, shape)| (name, (dtype, shape))).collect()
     };
     let (found, usual) = (by_name(found), by_name(usual));
-    let mut changes = Vec::new();
+    let mut changes: Vec<Change> = Vec::new();
+    let mut add = |tensor: &String, is_layout, what: String| match changes
+        .iter_mut()
+        .find(|change| change.what == what)
+    {
+        Some(change) => change.tensors.push(tensor.clone()),
+        None => changes.push(Change { is_layout, what, tensors: vec![tensor.clone()] }),
+    };
     for (tensor, (dtype, shape)) in &usual {
-        let name = Name(tensor.clone());
-        let tensor = tensor.clone();
-        match found.get(&tensor) {
-            None => changes
-                .push(Change::Layout { tensor, message: format!("tensor {name} is missing") }),
+        match found.get(tensor) {
+            None => add(tensor, true, "is missing".into()),
             Some((_, other)) if other != shape => {
-                let message = format!("tensor {name} has shape {other:?}, in most steps {shape:?}");
-                changes.push(Change::Layout { tensor, message });
+                add(tensor, true, format!("has shape {other:?}, in most steps {shape:?}"));
             }
             Some((other, _)) if other != dtype => {
-                let message =
-                    format!("tensor {name} is stored as {other}, in most steps as {dtype}");
-                changes.push(Change::Dtype { tensor, message });
+                add(tensor, false, format!("is stored as {other}, in most steps as {dtype}"));
             }
             Some(_) => {}
         }
     }
     for tensor in found.keys().filter(|name| !usual.contains_key(*name)) {
-        let message = format!("tensor {} is in no other step", Name(tensor.clone()));
-        changes.push(Change::Layout { tensor: tensor.clone(), message });
+        add(tensor, true, "is in no other step".into());
     }
     changes
 }
@@ -190,6 +203,28 @@ mod tests {
         for short in [&[][..], &[5], &[5, 10], &[5, 10, 20]] {
             assert_eq!(missing(short), [0; 0]);
         }
+    }
+
+    #[test]
+    fn changes_of_one_kind_are_told_together() {
+        let layout = |tensors: &[(&str, Dtype, usize)]| Layout {
+            tensors: tensors.iter().map(|(name, t, n)| ((*name).into(), *t, vec![*n])).collect(),
+        };
+        let usual = layout(&[("a", Dtype::F32, 1), ("b", Dtype::F32, 2), ("c", Dtype::F32, 3)]);
+        let found = layout(&[("a", Dtype::BF16, 1), ("b", Dtype::BF16, 2), ("d", Dtype::F32, 1)]);
+        let told: Vec<_> = changes(&found, &usual)
+            .iter()
+            .map(|change| (change.is_layout, about(&change.tensors, &change.what)))
+            .collect();
+        let expected = [
+            (false, r#"tensor "a" and 1 others: each is stored as BF16, in most steps as F32"#),
+            (true, r#"tensor "c" is missing"#),
+            (true, r#"tensor "d" is in no other step"#),
+        ];
+        assert_eq!(told, expected.map(|(layout, text)| (layout, text.to_owned())));
+        assert_eq!(changes(&usual, &usual), []);
+        let other = layout(&[("a", Dtype::F32, 9), ("b", Dtype::F32, 2), ("c", Dtype::F32, 3)]);
+        assert_eq!(changes(&other, &usual)[0].what, "has shape [9], in most steps [1]");
     }
 
     #[test]
