@@ -179,6 +179,44 @@ fn st023() {
     assert!(!told(args!["audit", &run]));
 }
 
+/// Without a digest a flipped bit in the data cannot be seen: the audit says that none was checked.
+#[test]
+fn st028() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = tiny_without_manifest(dir.path());
+    let path = checkpoint(&run, 50);
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let ran = groundswell(args!["audit", &run]).exits(0);
+    let note = "  tiny: 7 checkpoints unverified: no digest [ST028]";
+    assert!(ran.stdout.lines().any(|line| line == note), "{}", ran.stdout);
+    analyze(&run, &dir.path().join("out")).exits(0);
+}
+
+/// Without a digest a flipped bit in the header gives a fault or another valid file, nothing else.
+#[test]
+fn st029() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = fs::read(checkpoint(&fixture("tiny"), 100)).unwrap();
+    let header = 8 + u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
+    let path = dir.path().join("step100.safetensors");
+    let mut refused = 0;
+    for bit in 0..header * 8 {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, bytes).unwrap();
+        match groundswell::archive::read::load(&path, None, false) {
+            Ok(contents) => assert_eq!(contents.bytes, whole.len() as u64),
+            Err(error) => {
+                assert!(error.code().starts_with("ST"), "bit {bit}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > header * 4, "most of a header must be as it is: {refused}");
+}
+
 /// Integers and booleans are buffers: listed, not measured.
 #[test]
 fn nu17() {

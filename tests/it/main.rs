@@ -12,5 +12,6 @@ mod determinism;
 mod examples;
 mod fixture;
 mod foreign;
+mod foreign_analysis;
 mod schema_cli;
 mod train_cli;

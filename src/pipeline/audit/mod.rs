@@ -1,7 +1,7 @@
 //! `groundswell audit`: what an archive holds, and what is wrong with it.
 //!
 //! Every byte of every checkpoint is read once, in parallel over checkpoints; what is kept of each
-//! is small ([`scan`]), and then compared over the steps of a run ([`steps`]). Nothing is written.
+//! is small (`scan`), and then compared over the steps of a run (`steps`). Nothing is written.
 
 mod report;
 mod scan;
