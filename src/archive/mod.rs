@@ -114,7 +114,8 @@ impl Archive {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NothingUsable`], with what is there instead, if there is no
     /// checkpoint; the error of the first run or file if none can be read; [`Error::Pickle`];
-    /// [`Error::ConfigFile`] for an `archive.toml` that cannot be understood.
+    /// [`Error::ConfigFile`] for an `archive.toml` that cannot be understood; what [`Facts::check`]
+    /// says.
     pub fn open_with(path: &Path, options: &Options) -> Result<Self> {
         let archive = Self::survey(path, options)?;
         if archive.runs.iter().any(|run| !run.checkpoints.is_empty()) {
@@ -154,6 +155,7 @@ impl Archive {
         for place::Placed { parts, dir, checkpoints } in placed {
             let own = Facts::read(&dir.join(FACTS_FILE))?;
             let facts = options.facts.clone().or(own).or(shared.clone());
+            facts.check()?;
             runs.push(Run::foreign(dir, checkpoints, facts)?.named(&parts));
         }
         let has_checkpoints = runs.iter().any(|run| !run.checkpoints.is_empty());

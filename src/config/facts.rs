@@ -108,6 +108,17 @@ impl Facts {
         said.iter().filter(|(_, said)| !said).map(|(name, _)| *name).collect()
     }
 
+    /// Make sure that there can be such a run, as far as the facts tell.
+    ///
+    /// # Errors
+    /// As [`Facts::config`].
+    pub fn check(&self) -> Result<()> {
+        if self.missing().is_empty() {
+            self.config(Dimensions { d_model: 1, heads: 1, d_mlp: 1 })?;
+        }
+        Ok(())
+    }
+
     /// The settings of a run with these facts and a network of these dimensions. How it was
     /// trained is not known: what no analysis reads stands as in the first preset.
     ///

@@ -74,7 +74,12 @@ fn foreign(run: &Run) -> Result<Result<RunContext, String>> {
 fn dimensions(header: &Header) -> Option<Dimensions> {
     let shape = |name| Some(header.tensor(name)?.shape.as_slice());
     match (shape(names::W_E)?, shape(names::W_Q)?, shape(names::W_IN)?) {
-        (&[d_model, _], &[heads, ..], &[d_mlp, _]) => Some(Dimensions { d_model, heads, d_mlp }),
+        // Heads of another width are those of another network.
+        (&[d_model, _], &[heads, d_head, _], &[d_mlp, _])
+            if d_model > 0 && d_mlp > 0 && heads.checked_mul(d_head) == Some(d_model) =>
+        {
+            Some(Dimensions { d_model, heads, d_mlp })
+        }
         _ => None,
     }
 }

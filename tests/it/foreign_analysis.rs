@@ -99,6 +99,12 @@ fn facts_by_options_or_by_archive_toml() {
     let line = args!["landscape", &root, "--out", &with_toml, "--from", "first", "--to", "last"];
     groundswell(line).exits(0);
 
+    let even = args!["analyze", &root, "--out", dir.path().join("even"), "--modulus", "8"];
+    groundswell(even)
+        .exits(2)
+        .says("error[CL03]: modulus p = 8 is not an odd number of at least 3");
+    assert!(!dir.path().join("even").exists());
+
     put(root.join("archive.toml"), b"task = \"add\"\nmoduls = 7\n");
     analyze(&root, &dir.path().join("bad")).exits(2).says(&format!(
         "error[CL03]: {}:2:1: unknown key `moduls`; did you mean `modulus`?",
