@@ -15,7 +15,7 @@ export SOURCE_DATE_EPOCH := 0
 # The same property-test cases on every run of the gate; `cargo test` alone draws new ones.
 export PROPTEST_RNG_SEED ?= 2023
 .DEFAULT_GOAL := help
-.PHONY: help demo test check figures bench bench-peers clean setup build
+.PHONY: help demo test check soak figures bench bench-peers clean setup build
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ check: setup ## the quick part of `test`: format, lints, unit tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 	$(CARGO) test --release --locked --lib
+
+soak: setup ## the long versions of the tests: more flipped bits, more mutations, the longest headers
+	GROUNDSWELL_SOAK=1 $(CARGO) test --release --locked
 
 bench: setup ## micro-benchmarks
 	$(CARGO) bench --locked --bench micro

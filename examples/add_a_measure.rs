@@ -56,9 +56,9 @@ impl Measure for Neighbours {
     type Row = NeighbourRow;
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<NeighbourRow>> {
-        let value = view.params().and_then(|params| {
+        let value = view.network().zip(view.params()).and_then(|(run, params)| {
             let w_e = params.matrix(names::W_E);
-            neighbour_cosine(w_e.slice(ndarray::s![.., ..view.run.p()])) // without `=`
+            neighbour_cosine(w_e.slice(ndarray::s![.., ..run.p()])) // without `=`
         });
         let run = view.run.name.clone();
         Ok(vec![NeighbourRow { run, step: view.step(), neighbour_cosine: value }])

@@ -12,14 +12,11 @@ fn main() -> Result<()> {
     let path = std::env::args_os().nth(1).unwrap_or_else(|| "fixtures/tiny".into());
     let archive = Archive::open(path.as_ref())?; // reads no tensor
     for run in &archive.runs {
-        let config = &run.info.config;
-        println!(
-            "{}: {} checkpoints, task {} modulo {}",
-            run.name,
-            run.checkpoints.len(),
-            config.task,
-            config.modulus,
-        );
+        let what = match &run.info {
+            Some(info) => format!("task {} modulo {}", info.config.task, info.config.modulus),
+            None => "of another program".into(),
+        };
+        println!("{}: {} checkpoints, {what}", run.name, run.checkpoints.len());
         for checkpoint in &run.checkpoints {
             let loaded = checkpoint.load(Some(&["embed.W_E"]))?; // this tensor, and no other
             let w_e = &loaded.tensor("embed.W_E")?.values;

@@ -4,8 +4,11 @@
 //! programs print `error[CODE]: what` and `help: …`, and leave with [`Error::exit_code`].
 //! Messages are lower case, without a full stop.
 
-use std::fmt;
+mod fault;
+
 use std::path::{Path, PathBuf};
+
+pub use fault::{Fault, Misplaced, Name};
 
 /// Short form used throughout the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -57,6 +60,18 @@ pub enum Error {
     /// A checkpoint file that breaks the safetensors format or its own digest.
     #[error("{path}: {fault}")]
     Checkpoint { path: PathBuf, fault: Fault },
+
+    /// A file that cannot take a place among the checkpoints of an archive.
+    #[error("{path}: {why}")]
+    Misplaced { path: PathBuf, why: Misplaced },
+
+    /// A file that only Python can open, and that runs code when it does.
+    #[error("{path}: pickle checkpoints are not opened")]
+    Pickle { path: PathBuf },
+
+    /// A read that did not come back, as from a network drive that is gone.
+    #[error("{path}: read took over {seconds} s")]
+    TooSlow { path: PathBuf, seconds: u64 },
 
     /// A tensor that the network needs is not in the file.
     #[error("{path}: tensor {tensor:?} is missing")]
@@ -115,110 +130,6 @@ pub enum Error {
     Internal(String),
 }
 
-/// How a safetensors file can be broken. The identifiers are those of the test files in
-/// `fixtures/bad/`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Fault {
-    #[error("file is {found} bytes; a safetensors file needs at least 8")]
-    TooShort { found: u64 },
-    #[error("header length {length} exceeds 100000000")]
-    HeaderTooLong { length: u64 },
-    #[error("header says {length} bytes, only {available} available")]
-    HeaderCut { length: u64, available: u64 },
-    #[error("header is not UTF-8 at byte {offset}")]
-    NotUtf8 { offset: usize },
-    #[error("header is not valid JSON: {problem}")]
-    NotJson { problem: String },
-    #[error("no tensors")]
-    NoTensors,
-    #[error("tensor {second} [{begin},{end}) overlaps {first}")]
-    Overlap { first: Name, second: Name, begin: u64, end: u64 },
-    #[error("bytes [{begin},{end}) belong to no tensor")]
-    Hole { begin: u64, end: u64 },
-    #[error("{extra} bytes after the last tensor")]
-    Trailing { extra: u64 },
-    #[error("expected {expected} bytes, file has {found} (truncated)")]
-    Truncated { expected: u64, found: u64 },
-    #[error("invalid data_offsets for {tensor}")]
-    Offsets { tensor: Name },
-    #[error("invalid entry for {tensor}: {problem}")]
-    Entry { tensor: Name, problem: String },
-    #[error("tensor {tensor} is not byte aligned")]
-    NotByteAligned { tensor: Name },
-    #[error("shape of {tensor} overflows")]
-    ShapeOverflow { tensor: Name },
-    #[error("tensor {tensor}: shape {shape} {dtype} needs {needed} bytes, has {found}")]
-    ShapeBytes { tensor: Name, shape: String, dtype: String, needed: u64, found: u64 },
-    #[error("duplicate tensor name {tensor}")]
-    Duplicate { tensor: Name },
-    #[error("__metadata__ must map strings to strings")]
-    Metadata,
-    #[error("unknown dtype {dtype} (tensor {tensor})")]
-    UnknownDtype { tensor: Name, dtype: Name },
-    #[error("tensor {tensor} has dtype {dtype}, which is not supported")]
-    UnsupportedDtype { tensor: Name, dtype: String },
-    #[error("rank {rank} exceeds 64 (tensor {tensor})")]
-    Rank { tensor: Name, rank: usize },
-    #[error("too many tensors: more than 1000000")]
-    TooManyTensors,
-    #[error("this is a Git LFS pointer")]
-    LfsPointer,
-    #[error("looks like {kind}")]
-    LookAlike { kind: &'static str },
-    #[error("changed while being read")]
-    Changed,
-    #[error("BLAKE3 mismatch: expected {expected}, found {found}")]
-    Digest { expected: String, found: String },
-    #[error("tensor {tensor} holds NaN or Inf")]
-    NonFinite { tensor: Name },
-}
-
-/// A tensor name from an untrusted file: shown escaped, between quotes, cut at 200 characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name(pub String);
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: String = self.0.chars().take(200).collect();
-        let cut = if shown.len() < self.0.len() { "…" } else { "" };
-        write!(f, "\"{}{cut}\"", shown.escape_debug())
-    }
-}
-
-impl Fault {
-    /// The identifier of this way to be broken, as in `fixtures/bad/`.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::TooShort { .. } => "ST001",
-            Self::HeaderTooLong { .. } => "ST002",
-            Self::HeaderCut { .. } => "ST003",
-            Self::NotUtf8 { .. } => "ST004",
-            Self::NotJson { .. } | Self::NoTensors => "ST005",
-            Self::Overlap { .. } => "ST006",
-            Self::Hole { .. } => "ST007",
-            Self::Trailing { .. } => "ST008",
-            Self::Truncated { .. } => "ST009",
-            Self::Offsets { .. } | Self::Entry { .. } => "ST010",
-            Self::ShapeOverflow { .. } => "ST011",
-            Self::ShapeBytes { .. } => "ST012",
-            Self::Duplicate { .. } => "ST013",
-            Self::Metadata => "ST014",
-            Self::UnknownDtype { .. } => "ST015",
-            Self::UnsupportedDtype { .. } => "ST016",
-            Self::NotByteAligned { .. } => "ST017",
-            Self::Rank { .. } => "ST019",
-            Self::TooManyTensors => "ST020",
-            Self::LfsPointer => "ST024",
-            Self::LookAlike { .. } => "ST025",
-            Self::Changed => "AR04",
-            Self::Digest { .. } => "ST027",
-            Self::NonFinite { .. } => "ST030",
-        }
-    }
-}
-
 impl Error {
     /// A setting that cannot be used, with the cure.
     pub fn setting(
@@ -239,7 +150,11 @@ impl Error {
 
     /// For `map_err` on reading operations.
     pub fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::Read { path: path.to_owned(), source }
+        move |source| {
+            let denied = source.kind() == std::io::ErrorKind::PermissionDenied;
+            let told = || std::io::Error::new(source.kind(), "permission denied");
+            Self::Read { path: path.to_owned(), source: if denied { told() } else { source } }
+        }
     }
 
     /// For `map_err` on writing operations.
@@ -265,6 +180,9 @@ impl Error {
             },
             Self::Write { .. } => "CR05",
             Self::Checkpoint { fault, .. } => fault.code(),
+            Self::Misplaced { why, .. } => why.code(),
+            Self::Pickle { .. } => "ST026",
+            Self::TooSlow { .. } => "AR19",
             Self::MissingTensor { .. } | Self::Shape { .. } | Self::OtherWeights { .. } => "AR13",
             Self::ArchiveFile { .. } => "AR21",
             Self::OtherRun { .. } | Self::Unfinished { .. } | Self::NotARun { .. } => "CR16",
@@ -288,10 +206,13 @@ impl Error {
             | Self::Modulus { .. }
             | Self::Unfinished { .. }
             | Self::NotARun { .. }
+            | Self::Pickle { .. }
             | Self::StepNotSaved { .. }
             | Self::NeverReached { .. } => 2,
             Self::Read { .. }
             | Self::Checkpoint { .. }
+            | Self::Misplaced { .. }
+            | Self::TooSlow { .. }
             | Self::MissingTensor { .. }
             | Self::Shape { .. }
             | Self::OtherWeights { .. }
@@ -321,24 +242,27 @@ impl Error {
             Self::UnknownName { known, .. } => format!("known: {}", known.join(", ")),
             Self::Modulus { .. } => "pick another `--modulus`, such as 59 or 113".into(),
             Self::NotFound { .. } => "check the path".into(),
+            Self::NothingUsable { found, .. } if mentions_pickles(found) => {
+                "pickles are not opened; python examples/from_torch.py FOLDER OUT_FOLDER \
+                 converts those that you trust"
+                    .into()
+            }
             Self::NothingUsable { .. } => {
                 "an archive is a run folder with run.json and checkpoints/step_*.safetensors, \
+                 safetensors files of other programs whose names tell their steps, \
                  or a folder of such folders"
                     .into()
             }
+            Self::Misplaced { why, .. } => return why.help().map(str::to_owned),
+            Self::Pickle { path } => format!(
+                "convert it once, where you trust it: python examples/from_torch.py {} OUT.safetensors",
+                path.display()
+            ),
+            Self::TooSlow { .. } => "is the drive still there? --io-timeout sets the limit".into(),
             Self::Write { .. } => "free some space or choose another folder; \
                  what was committed stays valid, run the same command again"
                 .into(),
-            Self::Checkpoint { fault, .. } => match fault {
-                Fault::LfsPointer => "fetch the file itself: git lfs pull".into(),
-                Fault::Truncated { .. } | Fault::HeaderCut { .. } | Fault::TooShort { .. } => {
-                    "the copy or the save was cut short: copy or download the file again".into()
-                }
-                Fault::Digest { .. } => {
-                    "the file changed after it was written: restore it from a copy".into()
-                }
-                _ => return None,
-            },
+            Self::Checkpoint { fault, .. } => return fault.help().map(str::to_owned),
             Self::TableFile { .. } => "delete it and run the command that wrote it again; \
                  what is intact is not computed again"
                 .into(),
@@ -365,6 +289,12 @@ impl Error {
         };
         Some(help)
     }
+}
+
+/// Whether a list of the kinds of files has some that torch or pickle wrote.
+fn mentions_pickles(found: &str) -> bool {
+    let kinds = found.split([' ', ',']);
+    kinds.into_iter().any(|kind| [".pt", ".pth", ".bin", ".ckpt", ".pkl"].contains(&kind))
 }
 
 /// `; did you mean …?` where a known name is close to the one found.
@@ -398,12 +328,5 @@ mod tests {
         assert_eq!(error.help().unwrap(), "known: demo, nanda2023");
         assert_eq!(error.exit_code(), 2);
         assert_eq!(nearest("zzz", ["demo", "nanda2023"]), None);
-    }
-
-    #[test]
-    fn names_from_files_are_escaped_and_cut() {
-        assert_eq!(Name("a\u{1b}[31m\nb".into()).to_string(), r#""a\u{1b}[31m\nb""#);
-        let long = Name("é".repeat(300)).to_string();
-        assert_eq!(long, format!("\"{}…\"", "é".repeat(200)));
     }
 }

@@ -15,8 +15,16 @@ pub fn float_bytes(dtype: Dtype) -> Option<usize> {
     }
 }
 
+/// Whether a dtype holds numbers that are not read. (Integers and BOOL are buffers, and no weights.)
+#[must_use]
+pub fn is_unsupported(dtype: Dtype) -> bool {
+    use Dtype::{BOOL, I8, I16, I32, I64, U8, U16, U32, U64};
+    let buffer = matches!(dtype, BOOL | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64);
+    !buffer && float_bytes(dtype).is_none()
+}
+
 /// Append the elements in `bytes`, a whole number of them, to `values`.
-pub(super) fn widen(dtype: Dtype, bytes: &[u8], values: &mut Vec<f64>) {
+pub fn widen(dtype: Dtype, bytes: &[u8], values: &mut Vec<f64>) {
     let halves = bytes.as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half));
     match dtype {
         Dtype::F64 => values.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),

@@ -42,8 +42,10 @@ pub struct Header {
     pub metadata: BTreeMap<String, String>,
     /// All tensors, in the order of their data.
     pub tensors: Vec<TensorInfo>,
-    /// Where the data begin, in bytes from the beginning of the file.
+    /// Where the data begin, in bytes from the beginning of the file; 0 for several files.
     pub data_start: u64,
+    /// Whether white space stands before the JSON, which some readers refuse.
+    pub padded: bool,
 }
 
 /// One tensor of a header. The data are little-endian and row-major.
@@ -53,7 +55,7 @@ pub struct TensorInfo {
     pub name: String,
     pub dtype: Dtype,
     pub shape: Vec<usize>,
-    /// First byte, from [`Header::data_start`].
+    /// First byte, from [`Header::data_start`] of the file that holds the tensor.
     pub begin: u64,
     /// One behind the last byte.
     pub end: u64,
@@ -76,7 +78,10 @@ impl Header {
         match file_length {
             found if found < expected => Err(Fault::Truncated { expected, found }),
             found if found > expected => Err(Fault::Trailing { extra: found - expected }),
-            _ => Ok(Self { metadata, tensors, data_start }),
+            _ => {
+                let padded = json.first() != Some(&b'{');
+                Ok(Self { metadata, tensors, data_start, padded })
+            }
         }
     }
 

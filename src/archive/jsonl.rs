@@ -28,6 +28,11 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<Vec<Line<T
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         result => result.map_err(Error::read(path))?,
     };
+    parse(path, &bytes).map(Some)
+}
+
+/// The same from the bytes of the file; `path` serves the messages only.
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Vec<Line<T>>> {
     let mut lines = Vec::new();
     for (index, raw) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         if !raw.ends_with(b"\n") {
@@ -39,7 +44,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<Vec<Line<T
         let value = serde_json::from_str(raw).map_err(|error| broken(problem(&error)))?;
         lines.push(Line { value, raw: raw.to_owned() });
     }
-    Ok(Some(lines))
+    Ok(lines)
 }
 
 /// What serde_json has to say, without its own `at line 1 column 2`.

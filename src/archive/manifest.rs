@@ -112,6 +112,16 @@ impl Manifest {
     /// a run does not have.
     pub(super) fn read(path: &Path) -> Result<Option<Self>> {
         let Some(lines) = jsonl::read::<Record>(path)? else { return Ok(None) };
+        Self::of(lines, path).map(Some)
+    }
+
+    /// The same from the bytes of the file.
+    #[cfg(test)]
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::of(jsonl::parse(path, bytes)?, path)
+    }
+
+    fn of(lines: Vec<Line<Record>>, path: &Path) -> Result<Self> {
         let mut manifest = Self::default();
         for (index, line) in lines.into_iter().enumerate() {
             manifest.apply(line).map_err(|problem| Error::ArchiveFile {
@@ -120,7 +130,7 @@ impl Manifest {
                 problem,
             })?;
         }
-        Ok(Some(manifest))
+        Ok(manifest)
     }
 
     fn apply(&mut self, line: Line<Record>) -> Result<(), String> {

@@ -9,9 +9,10 @@
 //!   manifest.jsonl                          a line per file: its commit, with its BLAKE3
 //! ```
 //!
-//! An archive is such a folder, or a folder of such folders. Step t means: after t updates.
-//! Knows no mathematics, starts no threads, and never writes to what it reads; [`RunWriter`] alone
-//! writes, through [`crate::durable`].
+//! An archive is such a folder, or safetensors files of other programs whose paths tell their steps
+//! (`place`), or a folder of both. Step t means: after t updates. Knows no mathematics, starts no
+//! threads, and never writes to what it reads; [`RunWriter`] alone writes, through
+//! [`crate::durable`].
 
 pub mod header;
 pub mod info;
@@ -19,28 +20,65 @@ pub mod metrics;
 pub mod read;
 pub mod write;
 
+mod checkpoint;
 mod float;
+#[cfg(test)]
+mod fuzz;
 mod jsonl;
 mod manifest;
+mod place;
 mod run;
 #[cfg(test)]
 pub(crate) mod sample;
+mod sha256;
+mod shards;
+mod steps;
+mod walk;
 mod writer;
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-pub use float::float_bytes;
+pub use checkpoint::{Checkpoint, CheckpointRef};
+pub use float::{float_bytes, is_unsupported, widen};
 pub use header::{Dtype, Header, TensorInfo};
 pub use info::{RunInfo, Versions};
 pub use metrics::MetricsRow;
 pub use read::Tensor;
-pub use run::{Checkpoint, CheckpointRef, Run, escaped};
+pub use run::{Run, escaped};
+pub use steps::StepPattern;
 pub use write::{Data, TensorRef};
 pub use writer::{RunWriter, Save, Start};
 
+use crate::config::Facts;
+use crate::config::facts::FACTS_FILE;
 use crate::error::{Error, Result};
+
+/// How to read an archive that is not ours.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where the step stands in the path of a checkpoint.
+    pub step_pattern: Option<StepPattern>,
+    /// Follow links that lead out of the archive.
+    pub follow_links: bool,
+    /// What the archive does not say; it counts before an `archive.toml`.
+    pub facts: Facts,
+    /// How long the engines wait for a read.
+    pub io_timeout: Option<Duration>,
+}
+
+/// A file that cannot take a place among the checkpoints, and why.
+#[derive(Debug)]
+pub struct Refused {
+    pub path: PathBuf,
+    pub error: Error,
+}
+
+impl Refused {
+    fn new(error: Error, path: PathBuf) -> Self {
+        Self { path, error }
+    }
+}
 
 /// The runs in a folder.
 #[derive(Debug)]
@@ -51,34 +89,86 @@ pub struct Archive {
     /// Why some folders with a `run.json` are not among the runs: one broken run does not stop the
     /// others.
     pub unreadable: Vec<Error>,
+    /// Files that look like checkpoints and are none of any run, by path.
+    pub refused: Vec<Refused>,
+    /// Oddities that cost nothing.
+    pub warnings: Vec<String>,
+    /// Number of files that torch or pickle wrote; none is opened.
+    pub pickles: usize,
+    /// What saves in progress, or interrupted ones, have left outside of our own runs.
+    pub unfinished: usize,
 }
 
 impl Archive {
-    /// Open a run folder, or a folder of run folders. Reads no checkpoint.
+    /// Open an archive: a folder of our own runs, or of checkpoints whose paths tell their steps.
+    /// Reads no tensor.
+    ///
+    /// # Errors
+    /// As [`Archive::open_with`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, &Options::default())
+    }
+
+    /// The same, told how to read what is not ours.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NothingUsable`], with what is there instead, if there is no
-    /// checkpoint; the error of the first run if none can be read.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// checkpoint; the error of the first run or file if none can be read; [`Error::Pickle`];
+    /// [`Error::ConfigFile`] for an `archive.toml` that cannot be understood; what [`Facts::check`]
+    /// says.
+    pub fn open_with(path: &Path, options: &Options) -> Result<Self> {
+        let archive = Self::survey(path, options)?;
+        if archive.runs.iter().any(|run| !run.checkpoints.is_empty()) {
+            return Ok(archive);
+        }
+        let refused = archive.refused.into_iter().map(|file| file.error);
+        match archive.unreadable.into_iter().chain(refused).next() {
+            Some(first) => Err(first),
+            None => Err(nothing_usable(path)?),
+        }
+    }
+
+    /// The same, also if nothing in it can be used.
+    ///
+    /// # Errors
+    /// As [`Archive::open_with`], if there is not even a file that looks like a checkpoint.
+    pub fn survey(path: &Path, options: &Options) -> Result<Self> {
         if !path.exists() {
             return Err(Error::NotFound { path: path.to_owned(), kind: "archive" });
         }
+        if !path.is_dir() {
+            let is_pickle = walk::is_pickle(path);
+            let pickle = Error::Pickle { path: path.to_owned() };
+            return Err(if is_pickle { pickle } else { nothing_usable(path)? });
+        }
+        let mut found = walk::walk(path, options.follow_links)?;
+        let mut warnings = Vec::new();
+        let placed = place::place(&mut found, options.step_pattern.as_ref(), &mut warnings);
         let (mut runs, mut unreadable) = (Vec::new(), Vec::new());
-        for folder in run_folders(path)? {
-            match Run::open(&folder) {
-                Ok(run) => runs.push(run),
+        for (dir, parts) in &found.runs {
+            match Run::open(dir) {
+                Ok(run) => runs.push(run.named(parts)),
                 Err(error) => unreadable.push(error),
             }
         }
-        if runs.iter().all(|run| run.checkpoints.is_empty()) {
-            if !unreadable.is_empty() {
-                return Err(unreadable.swap_remove(0));
-            }
-            let found = format!("0 checkpoints; {}", contents(path)?);
-            return Err(Error::NothingUsable { path: path.to_owned(), found });
+        let shared = Facts::read(&path.join(FACTS_FILE))?;
+        for place::Placed { parts, dir, checkpoints } in placed {
+            let own = Facts::read(&dir.join(FACTS_FILE))?;
+            let facts = options.facts.clone().or(own).or(shared.clone());
+            facts.check()?;
+            runs.push(Run::foreign(dir, checkpoints, facts)?.named(&parts));
+        }
+        let has_checkpoints = runs.iter().any(|run| !run.checkpoints.is_empty());
+        if !has_checkpoints && unreadable.is_empty() && found.refused.is_empty() {
+            return Err(nothing_usable(path)?);
         }
         runs.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self { path: path.to_owned(), runs, unreadable })
+        let mut refused = found.refused;
+        refused.sort_by(|a, b| a.path.cmp(&b.path));
+        refused.dedup_by(|a, b| a.path == b.path);
+        let (pickles, unfinished) = (found.pickles, found.unfinished);
+        let path = path.to_owned();
+        Ok(Self { path, runs, unreadable, refused, warnings, pickles, unfinished })
     }
 
     /// All checkpoints, by run and step.
@@ -87,64 +177,14 @@ impl Archive {
     }
 }
 
-/// The folders with a `run.json`: `path` itself, or those right below it, by name.
-fn run_folders(path: &Path) -> Result<Vec<PathBuf>> {
-    let is_run = |folder: &Path| folder.join("run.json").exists();
-    if !path.is_dir() {
-        return Ok(Vec::new());
-    }
-    if is_run(path) {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(path).map_err(Error::read(path))? {
-        let folder = entry.map_err(Error::read(path))?.path();
-        if is_run(&folder) {
-            folders.push(folder);
-        }
-    }
-    folders.sort();
-    Ok(folders)
+/// A folder that [`Run::open`] reads.
+fn is_run(folder: &Path) -> bool {
+    folder.join("run.json").exists()
 }
 
-/// What a folder holds, right in it and in the folders below, by kind: `3 other files: 2 .pt,
-/// 1 .txt`. Hidden files do not count.
-fn contents(path: &Path) -> Result<String> {
-    if !path.is_dir() {
-        return Ok("this is a file, not a folder".into());
-    }
-    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    let mut folders = vec![(path.to_owned(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(Error::read(&folder))? {
-            let entry = entry.map_err(Error::read(&folder))?;
-            let (path, is_folder) =
-                (entry.path(), entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            if is_folder && depth < 2 {
-                folders.push((path, depth + 1));
-            } else if !is_folder {
-                let kind = path.extension().map_or_else(
-                    || "without extension".to_owned(),
-                    |extension| format!(".{}", extension.to_string_lossy().escape_debug()),
-                );
-                *kinds.entry(kind).or_default() += 1;
-            }
-        }
-    }
-    let total: usize = kinds.values().sum();
-    if total == 0 {
-        return Ok("no other files".into());
-    }
-    let mut kinds: Vec<_> = kinds.into_iter().collect();
-    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count)); // Stable: then by name.
-    let shown: Vec<String> =
-        kinds.iter().take(5).map(|(kind, count)| format!("{count} {kind}")).collect();
-    let more = if kinds.len() > 5 { ", …" } else { "" };
-    let files = if total == 1 { "file" } else { "files" };
-    Ok(format!("{total} other {files}: {}{more}", shown.join(", ")))
+fn nothing_usable(path: &Path) -> Result<Error> {
+    let found = format!("0 checkpoints; {}", walk::contents(path)?);
+    Ok(Error::NothingUsable { path: path.to_owned(), found })
 }
 
 #[cfg(test)]

@@ -12,11 +12,13 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use ndarray::{ArrayD, IxDyn};
 
 use super::float::{float_bytes, widen};
 use super::header::{Dtype, Header, LOOK_ALIKE_BYTES, TensorInfo, json_length, look_alike};
+use super::sha256::Sha256;
 use crate::error::{Error, Fault, Name, Result};
 
 /// Bytes per read: a multiple of every element size.
@@ -24,6 +26,9 @@ const BLOCK: usize = 1 << 20;
 /// Longer headers, in bytes, are parsed one at a time: their keys take several times the memory.
 const LONG_HEADER: u64 = 8 << 20;
 static ONE_LONG_HEADER: Mutex<()> = Mutex::new(());
+/// How often, and how far apart, a file is tried to be opened while there are no descriptors.
+const ATTEMPTS: usize = 600;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A tensor in memory, widened exactly to f64.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +52,8 @@ pub struct Contents {
     pub bytes: u64,
     /// BLAKE3 of the whole file in hexadecimal, if it was asked for.
     pub blake3: Option<String>,
+    /// SHA-256 of the whole file in hexadecimal, if it was asked for.
+    pub sha256: Option<String>,
 }
 
 /// Read the header alone.
@@ -54,7 +61,7 @@ pub struct Contents {
 /// # Errors
 /// [`Error::Read`], or [`Error::Checkpoint`] with the first fault of the header.
 pub fn header(path: &Path) -> Result<Header> {
-    stable(path, |source| Stream::new(source, false).header())
+    stable(path, |source| Stream::new(source, Hash::None).header())
 }
 
 /// Read the tensors named in `wanted`, or all that hold floating-point numbers: F64, F32, F16, BF16.
@@ -67,7 +74,7 @@ pub fn header(path: &Path) -> Result<Header> {
 /// [`Fault::UnsupportedDtype`] for a tensor in `wanted` of another dtype; [`Error::MissingTensor`].
 pub fn load(path: &Path, wanted: Option<&[&str]>, hash: bool) -> Result<Contents> {
     stable(path, |source| {
-        let mut stream = Stream::new(source, hash);
+        let mut stream = Stream::new(source, if hash { Hash::Blake3 } else { Hash::None });
         let header = stream.header()?;
         for name in wanted.unwrap_or_default() {
             let info = header.tensor(name).ok_or_else(|| Error::MissingTensor {
@@ -92,7 +99,32 @@ pub fn load(path: &Path, wanted: Option<&[&str]>, hash: bool) -> Result<Contents
                 stream.skip(info.end - info.begin)?;
             }
         }
-        Ok(Contents { header, tensors, bytes: source.stamp.length, blake3: stream.digest() })
+        Ok(stream.contents(header, tensors))
+    })
+}
+
+/// Read every byte once and keep none: `visit` is handed the data of each tensor in turn, whole
+/// elements at a time, and keeps what it wants of them in the `S` that `new` makes.
+///
+/// With `sha256` that digest is computed, too.
+///
+/// # Errors
+/// [`Error::Read`]; [`Error::Checkpoint`] with the first fault of the file.
+pub fn scan<S>(
+    path: &Path,
+    sha256: bool,
+    new: impl Fn() -> S,
+    visit: impl Fn(&mut S, &TensorInfo, &[u8]),
+) -> Result<(S, Contents)> {
+    stable(path, |source| {
+        // Anew at each attempt: of a file that changed, nothing may stay.
+        let mut seen = new();
+        let mut stream = Stream::new(source, if sha256 { Hash::Both } else { Hash::Blake3 });
+        let header = stream.header()?;
+        for info in &header.tensors {
+            stream.blocks(info.end - info.begin, |block| visit(&mut seen, info, block))?;
+        }
+        Ok((seen, stream.contents(header, Vec::new())))
     })
 }
 
@@ -102,9 +134,9 @@ pub fn load(path: &Path, wanted: Option<&[&str]>, hash: bool) -> Result<Contents
 /// [`Error::Read`], or [`Fault::Changed`].
 pub fn digest(path: &Path) -> Result<(u64, String)> {
     stable(path, |source| {
-        let mut stream = Stream::new(source, true);
+        let mut stream = Stream::new(source, Hash::Blake3);
         stream.skip(source.stamp.length)?;
-        Ok((source.stamp.length, stream.digest().unwrap_or_default()))
+        Ok((source.stamp.length, stream.blake3().unwrap_or_default()))
     })
 }
 
@@ -162,7 +194,7 @@ impl Source {
             regular(&metadata)?;
             Ok((file, Stamp::from(&metadata)))
         };
-        let (file, stamp) = open().map_err(Error::read(path))?;
+        let (file, stamp) = patiently(open).map_err(Error::read(path))?;
         Ok(Self { path: path.to_owned(), file, stamp })
     }
 
@@ -191,27 +223,65 @@ impl Source {
     }
 }
 
+/// Open once more while there are no descriptors left: the other threads will close theirs.
+fn patiently<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    const NO_DESCRIPTORS: [i32; 2] = [23, 24]; // ENFILE and EMFILE
+    let full =
+        |error: &io::Error| error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code));
+    for _ in 0..ATTEMPTS {
+        match open() {
+            Err(error) if full(&error) => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+    open()
+}
+
+/// Which digests are computed of what is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hash {
+    None,
+    Blake3,
+    Both,
+}
+
 /// Reads a file front to back, and hashes what it reads.
 struct Stream<'a> {
     source: &'a Source,
-    hasher: Option<blake3::Hasher>,
+    blake3: Option<blake3::Hasher>,
+    sha256: Option<Sha256>,
     position: u64,
     block: Vec<u8>,
 }
 
 impl<'a> Stream<'a> {
-    fn new(source: &'a Source, hash: bool) -> Self {
-        Self { source, hasher: hash.then(blake3::Hasher::new), position: 0, block: Vec::new() }
+    fn new(source: &'a Source, hash: Hash) -> Self {
+        Self {
+            source,
+            blake3: (hash != Hash::None).then(blake3::Hasher::new),
+            sha256: (hash == Hash::Both).then(Sha256::new),
+            position: 0,
+            block: Vec::new(),
+        }
     }
 
-    fn digest(self) -> Option<String> {
-        self.hasher.map(|hasher| hasher.finalize().to_hex().to_string())
+    fn blake3(&self) -> Option<String> {
+        self.blake3.as_ref().map(|hasher| hasher.finalize().to_hex().to_string())
+    }
+
+    /// What was found, when all is read.
+    fn contents(self, header: Header, tensors: Vec<Tensor>) -> Contents {
+        let (bytes, blake3) = (self.source.stamp.length, self.blake3());
+        Contents { header, tensors, bytes, blake3, sha256: self.sha256.map(Sha256::finalize) }
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
         self.source.read_at(buffer, self.position)?;
         self.position += buffer.len() as u64;
-        if let Some(hasher) = &mut self.hasher {
+        if let Some(hasher) = &mut self.blake3 {
+            hasher.update(buffer);
+        }
+        if let Some(hasher) = &mut self.sha256 {
             hasher.update(buffer);
         }
         Ok(())
@@ -234,7 +304,7 @@ impl<'a> Stream<'a> {
 
     /// Go on by `length` bytes, which are read only if they are hashed.
     fn skip(&mut self, length: u64) -> Result<()> {
-        if self.hasher.is_some() {
+        if self.blake3.is_some() {
             return self.blocks(length, |_| {});
         }
         self.position += length;

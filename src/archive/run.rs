@@ -3,25 +3,29 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::header::Header;
+use super::checkpoint::CheckpointRef;
 use super::info::RunInfo;
 use super::manifest::{Entry, Manifest, Part, step_of};
 use super::metrics::{self, MetricsRow};
-use super::read::{self, Tensor};
+use crate::config::Facts;
 use crate::durable;
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
 
 /// A run: its settings, and where its checkpoints are.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// The name of its folder; bytes that are not UTF-8 stand as `\xNN`.
+    /// The path of its folder below the archive, or the name of the archive's folder if that is it;
+    /// bytes that are not UTF-8 stand as `\xNN`.
     pub name: String,
     pub dir: PathBuf,
-    pub info: RunInfo,
+    /// Its `run.json`; `None` for a run of another program.
+    pub info: Option<RunInfo>,
+    /// What is known of a run of another program all the same.
+    pub facts: Facts,
     /// The committed checkpoints, by step. Where a folder has no `manifest.jsonl`, because only
     /// the checkpoints were copied, all that are there, without digests.
     pub checkpoints: Vec<CheckpointRef>,
@@ -30,36 +34,6 @@ pub struct Run {
     /// Checkpoints and temporaries without a line in the manifest: a save is going on, or was
     /// interrupted.
     pub uncommitted: usize,
-}
-
-/// Where a checkpoint is. Holds no data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckpointRef {
-    /// [`Run::name`]
-    pub run: String,
-    /// Optimiser updates taken; 0 is the initialisation.
-    pub step: u64,
-    pub path: PathBuf,
-    /// Length of the file, as in the manifest if there is one.
-    pub bytes: u64,
-    /// BLAKE3 of the file in hexadecimal, as in the manifest.
-    pub blake3: Option<String>,
-}
-
-/// A checkpoint in memory.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Checkpoint {
-    pub step: u64,
-    /// Also holds the metadata, and lists the tensors that were not loaded.
-    pub header: Header,
-    /// The tensors asked for, in the order of the file.
-    pub tensors: Vec<Tensor>,
-    /// Length of the file.
-    pub bytes: u64,
-    /// BLAKE3 of the file in hexadecimal: of exactly the bytes that were decoded.
-    pub blake3: String,
-    /// For messages.
-    pub path: PathBuf,
 }
 
 impl Run {
@@ -79,10 +53,17 @@ impl Run {
                 path,
                 bytes,
                 blake3: None,
+                is_index: false,
             });
-            let checkpoints = checkpoints.collect();
-            let (dir, optimizer, uncommitted) = (dir.to_owned(), Vec::new(), temporaries);
-            return Ok(Self { name, dir, info, checkpoints, optimizer, uncommitted });
+            return Ok(Self {
+                checkpoints: checkpoints.collect(),
+                optimizer: Vec::new(),
+                uncommitted: temporaries,
+                name,
+                dir: dir.to_owned(),
+                info: Some(info),
+                facts: Facts::default(),
+            });
         };
         let refs = |part: Part, files: &BTreeMap<u64, Entry>| {
             let to_ref = |(step, entry): (&u64, &Entry)| CheckpointRef {
@@ -91,6 +72,7 @@ impl Run {
                 path: dir.join(part.name(*step)),
                 bytes: entry.bytes,
                 blake3: Some(entry.blake3.clone()),
+                is_index: false,
             };
             files.iter().map(to_ref).collect::<Vec<_>>()
         };
@@ -98,8 +80,37 @@ impl Run {
         let optimizer = refs(Part::Optimizer, &manifest.optimizer);
         let committed = |step: &u64| manifest.weights.contains_key(step);
         let extra = files.iter().filter(|(step, ..)| !committed(step)).count();
-        let (dir, uncommitted) = (dir.to_owned(), extra + temporaries);
-        Ok(Self { name, dir, info, checkpoints, optimizer, uncommitted })
+        Ok(Self {
+            checkpoints,
+            optimizer,
+            uncommitted: extra + temporaries,
+            name,
+            dir: dir.to_owned(),
+            info: Some(info),
+            facts: Facts::default(),
+        })
+    }
+
+    /// A run of another program.
+    pub(super) fn foreign(
+        dir: PathBuf,
+        checkpoints: Vec<CheckpointRef>,
+        facts: Facts,
+    ) -> Result<Self> {
+        let (name, optimizer) = (run_name(&dir)?, Vec::new());
+        Ok(Self { name, dir, info: None, facts, checkpoints, optimizer, uncommitted: 0 })
+    }
+
+    /// The same under the name that the path of its folder below the archive gives it; as it is,
+    /// if that is the archive itself.
+    pub(super) fn named(mut self, parts: &[String]) -> Self {
+        if !parts.is_empty() {
+            self.name = parts.join("/");
+        }
+        for file in self.checkpoints.iter_mut().chain(&mut self.optimizer) {
+            file.run.clone_from(&self.name);
+        }
+        self
     }
 
     /// The checkpoint of `step`.
@@ -137,75 +148,6 @@ impl Run {
     /// [`Error::Read`], or [`Error::ArchiveFile`] with the line that cannot be read.
     pub fn metrics(&self) -> Result<Vec<MetricsRow>> {
         metrics::read(&self.dir.join("metrics.jsonl"))
-    }
-}
-
-impl CheckpointRef {
-    /// Read the header alone. The digest is not checked: that takes the whole file.
-    ///
-    /// # Errors
-    /// [`Error::Read`], or [`Error::Checkpoint`] with the first fault of the header.
-    pub fn header(&self) -> Result<Header> {
-        read::header(&self.path).map_err(|error| self.missing(error))
-    }
-
-    /// Read the tensors in `wanted`, or all that hold floating-point numbers, and check the whole
-    /// file against the digest in the manifest.
-    ///
-    /// # Errors
-    /// As [`read::load`], and [`Fault::Digest`]. A file of the right length that is broken is
-    /// reported by its digest, because the header's own complaint is then only a consequence; one
-    /// of another length by the complaint, which tells more.
-    pub fn load(&self, wanted: Option<&[&str]>) -> Result<Checkpoint> {
-        let loaded = read::load(&self.path, wanted, true).map_err(|error| self.missing(error));
-        let found = match &loaded {
-            Ok(contents) => contents.blake3.clone(),
-            Err(Error::Checkpoint { .. } | Error::MissingTensor { .. })
-                if self.blake3.is_some() =>
-            {
-                let (bytes, found) = read::digest(&self.path)?;
-                (bytes == self.bytes).then_some(found)
-            }
-            Err(_) => None,
-        };
-        if let (Some(expected), Some(found)) = (&self.blake3, &found)
-            && expected != found
-        {
-            let fault = Fault::Digest { expected: expected.clone(), found: found.clone() };
-            return Err(Error::Checkpoint { path: self.path.clone(), fault });
-        }
-        loaded.map(|contents| Checkpoint {
-            step: self.step,
-            header: contents.header,
-            tensors: contents.tensors,
-            bytes: contents.bytes,
-            blake3: found.unwrap_or_default(),
-            path: self.path.clone(),
-        })
-    }
-
-    /// Say of a file that is not there that it ought to be.
-    fn missing(&self, error: Error) -> Error {
-        match error {
-            Error::Read { path, source } if source.kind() == ErrorKind::NotFound => {
-                let problem = "disappeared while running, or was never copied here";
-                Error::Read { path, source: io::Error::new(ErrorKind::NotFound, problem) }
-            }
-            other => other,
-        }
-    }
-}
-
-impl Checkpoint {
-    /// The tensor of this name.
-    ///
-    /// # Errors
-    /// [`Error::MissingTensor`].
-    pub fn tensor(&self, name: &str) -> Result<&Tensor> {
-        self.tensors.iter().find(|tensor| tensor.name == name).ok_or_else(|| Error::MissingTensor {
-            path: self.path.clone(),
-            tensor: name.to_owned(),
-        })
     }
 }
 

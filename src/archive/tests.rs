@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 fn refused(path: &Path) -> (u8, String) {
@@ -45,8 +47,10 @@ fn folders_without_checkpoints_are_described() {
     }
     let message = "F: 0 checkpoints; 3 other files: 2 .pt, 1 .txt";
     assert_eq!(refused(path), (4, message.into()));
-    let file = path.join("a.pt");
+    let file = path.join("c.txt");
     assert_eq!(refused(&file), (4, "F: 0 checkpoints; this is a file, not a folder".into()));
+    let pickle = path.join("a.pt");
+    assert_eq!(refused(&pickle), (2, "F: pickle checkpoints are not opened".into()));
     let begun = path.join("begun");
     drop(sample::begin(&begun, &sample::info()));
     let message = "F: 0 checkpoints; 3 other files: 2 .jsonl, 1 .json";

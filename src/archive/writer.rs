@@ -13,12 +13,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::contents;
+use super::checkpoint::{Checkpoint, CheckpointRef};
 use super::info::RunInfo;
 use super::jsonl;
 use super::manifest::{Manifest, Part, removed_line, saved_line};
 use super::metrics::MetricsRow;
-use super::run::{Checkpoint, CheckpointRef, Run, run_name};
+use super::run::{Run, run_name};
+use super::walk::contents;
 use super::write::{TensorRef, to_bytes};
 use crate::config::SaveOptimizer;
 use crate::durable::{self, Batch, Lock, Log};
@@ -359,7 +360,8 @@ fn same_run(dir: &Path, info: &RunInfo, theirs: &RunInfo) -> Result<()> {
 
 /// Whether the weights of the last step are there, and match their digest.
 fn is_complete(run: &Run) -> bool {
-    let last = run.checkpoints.iter().find(|checkpoint| checkpoint.step == run.info.config.steps);
+    let steps = run.info.as_ref().map(|info| info.config.steps);
+    let last = run.checkpoints.iter().find(|checkpoint| Some(checkpoint.step) == steps);
     last.is_some_and(|last| last.blake3.is_some() && last.load(None).is_ok())
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::source::SourceArgs;
 use super::{shared_progress, signals, summarise};
 use crate::pipeline::analyze::{Request, analyze};
 use crate::pipeline::measures::MeasureKind;
@@ -30,6 +31,13 @@ pub struct AnalyzeArgs {
     /// Number of threads [default: one per core]; the tables do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+
+    /// Write nothing, and exit with 4, if a single input cannot be used or is not finite
+    #[arg(long)]
+    pub strict: bool,
+
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Run the command; returns the exit code.
@@ -41,9 +49,11 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<u8> {
     let progress = shared_progress("checkpoints");
     let request = Request {
         archive: &args.archive,
+        options: &args.source.options(),
         out: &args.out,
         measures: &args.measures,
         threads: signals::threads(args.threads),
+        strict: args.strict,
         stop: &stop,
     };
     let summary = analyze(&request, &progress)?;

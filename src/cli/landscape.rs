@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::source::SourceArgs;
 use super::{shared_progress, signals, summarise};
 use crate::pipeline::line::{Request, StepName, line};
 
@@ -37,6 +38,9 @@ pub struct LandscapeArgs {
     /// Number of threads [default: one per core]; the tables do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Run the command; returns the exit code.
@@ -48,6 +52,7 @@ pub fn run(args: &LandscapeArgs) -> anyhow::Result<u8> {
     let progress = shared_progress("points");
     let request = Request {
         archive: &args.archive,
+        options: &args.source.options(),
         out: &args.out,
         from: args.from,
         to: args.to,

@@ -4,11 +4,13 @@
 //! where stderr is no terminal; a plain line every ten seconds takes their place.
 
 pub mod analyze;
+pub mod audit;
 pub mod doctor;
 mod kernel;
 pub mod landscape;
 pub mod report;
 pub mod signals;
+pub mod source;
 pub mod sweep;
 pub mod train;
 
@@ -38,6 +40,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::AuditArgs),
     Analyze(analyze::AnalyzeArgs),
     Landscape(landscape::LandscapeArgs),
     Schema(SchemaArgs),
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
 
 fn execute(command: &Command) -> anyhow::Result<u8> {
     match command {
+        Command::Audit(args) => audit::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Landscape(args) => landscape::run(args),
         Command::Schema(args) => show_schema(args),

@@ -10,6 +10,7 @@
 //! together with, or over, that choice is refused.
 
 mod check;
+pub mod facts;
 pub mod names;
 pub mod schedule;
 
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use facts::{Dimensions, Facts};
 pub use names::{
     Activation, Architecture, Biases, Init, OptimizerKind, Outputs, SaveOptimizer, Split, Task,
 };

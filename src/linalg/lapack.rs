@@ -12,6 +12,9 @@ pub(super) fn multiply<F: NdFloat>(
     general_mat_mul(F::one(), &a, &b, beta, &mut c);
 }
 
+/// Singular values, descending; `None` if they do not converge.
+type Driver = fn(&Array2<f64>) -> Option<Vec<f64>>;
+
 /// What finds singular values, in the order in which they are tried: `gesdd`, `gesvd`.
 pub(super) const SVD_DRIVERS: [Driver; 2] = [
     |a| a.svddc(JobSvd::None).ok().map(|(_, sigma, _)| sigma.to_vec()),

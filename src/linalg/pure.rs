@@ -18,9 +18,11 @@ pub(super) fn multiply<F: NdFloat + ComplexField>(
     matmul(c.into_faer(), accumulate, a.into_faer(), b.into_faer(), F::one(), Par::Seq);
 }
 
+/// Singular values, descending; `None` if they do not converge.
+type Driver = fn(&Array2<f64>) -> Option<Vec<f64>>;
+
 /// What finds singular values, in the order in which they are tried.
-pub(super) const SVD_DRIVERS: [Driver; 1] =
-    [|a| a.view().into_faer().singular_values().ok()];
+pub(super) const SVD_DRIVERS: [Driver; 1] = [|a| a.view().into_faer().singular_values().ok()];
 
 /// Eigenvalues of a symmetric matrix, ascending; `None` if they do not converge.
 pub(super) fn symmetric_eigenvalues(a: &Array2<f64>) -> Option<Vec<f64>> {

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::checkpoints::{self, Failed, Item};
 use super::measures::{MeasureKind, Rows};
 use super::output::{self, Output};
-use super::run::RunContext;
+use super::patience::patiently;
+use super::run::{RunContext, Subject};
 use super::{Observe, Summary, in_parallel};
-use crate::archive::{Archive, read};
+use crate::archive::{self, Archive};
 use crate::blas;
+use crate::config::Split;
 use crate::error::{Error, Result};
 use crate::progress::KEY_THRESHOLD;
 use crate::tables::{CheckpointRow, TrainingRow};
@@ -21,11 +24,15 @@ use crate::tables::{CheckpointRow, TrainingRow};
 #[derive(Debug)]
 pub struct Request<'a> {
     pub archive: &'a Path,
+    /// How to read what is not ours
+    pub options: &'a archive::Options,
     pub out: &'a Path,
     /// Empty: all
     pub measures: &'a [MeasureKind],
     /// Number of threads; the tables do not depend on it
     pub threads: usize,
+    /// Write nothing if a single input cannot be used, or is not finite
+    pub strict: bool,
     /// Becomes the number of a signal when the work should stop
     pub stop: &'a AtomicUsize,
 }
@@ -38,32 +45,46 @@ pub struct Request<'a> {
 /// says; [`Error::Interrupted`].
 pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     crate::linalg::require_sound()?;
-    let archive = Archive::open(request.archive)?;
+    let archive = Archive::open_with(request.archive, request.options)?;
     let mut kinds: Vec<MeasureKind> = match request.measures {
         [] => MeasureKind::ALL.to_vec(),
         some => some.to_vec(),
     };
     kinds.sort();
     kinds.dedup();
+    let archive = if request.strict { flawless(archive)? } else { archive };
     let mut output = Output::open(request.out, request.archive)?;
-    let inputs = fingerprint(&archive);
+    let inputs = fingerprint(&archive, request.options.io_timeout);
     if is_done(&output, &kinds, &inputs)? {
         return Ok(Summary::default());
     }
     refuse_stale(&output, &kinds, &inputs)?;
 
     let (contexts, mut failures) = checkpoints::contexts(&archive);
-    let items = checkpoints::items(&archive, &contexts);
+    let items = checkpoints::items(&archive, &contexts, request.options.io_timeout);
     let measured = in_parallel(&items, request.threads, request.stop, observe, |item| {
-        Ok(item.measure(&archive, |view| Rows::of(view, &kinds)))
+        let measured = item.measure(&archive, |view| {
+            if request.strict {
+                view.require_flawless()?;
+            }
+            Ok((Rows::of(view, &kinds)?, view.unsupported()))
+        });
+        match measured {
+            Err(failed) if request.strict => Err(failed.error),
+            measured => Ok(measured),
+        }
     })?;
 
     let nothing_usable = measured.iter().all(Result::is_err);
     let mut rows = Rows::default();
     let mut summary = Summary { computed: items.len(), ..Summary::default() };
+    let mut unsupported = 0;
     for (item, measured) in items.iter().zip(measured) {
         match measured {
-            Ok(new) => rows.append(new),
+            Ok((new, skipped)) => {
+                rows.append(new);
+                unsupported += skipped;
+            }
             Err(failed) => {
                 summary.internal_errors += usize::from(failed.internal);
                 if kinds.contains(&MeasureKind::Checkpoints) {
@@ -88,14 +109,15 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         }
     }
     summary.skipped = failures.len();
-    summary.warnings = contexts.iter().flatten().filter_map(RunContext::key_warning).collect();
-    for run in archive.runs.iter().filter(|run| run.uncommitted > 0) {
-        let problem = "a save is going on, or was interrupted";
-        summary
-            .warnings
-            .push(format!("{}: {} files left out: {problem}", run.name, run.uncommitted));
+    summary.warnings = warnings(&archive, &contexts);
+    if unsupported > 0 {
+        summary.skipped_tensors = unsupported;
+        summary.warnings.push(format!(
+            "{unsupported} tensors are stored in types that are not read, such as C64 or F8"
+        ));
     }
-    let contexts: Vec<&RunContext> = contexts.iter().flatten().collect();
+    let contexts: Vec<&RunContext> =
+        contexts.iter().flatten().filter_map(|subject| subject.network.as_ref()).collect();
     let metadata = output::metadata(&archive, &contexts)?;
     let mut provenance = parameters(&inputs);
     provenance["failures"] = failures.len().into();
@@ -105,6 +127,40 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     replacement.table(failures, &metadata)?;
     summary.tables = replacement.commit(provenance.collect())?;
     Ok(summary)
+}
+
+/// The archive, if everything in it has its place.
+fn flawless(archive: Archive) -> Result<Archive> {
+    let mut archive = archive;
+    let refused = archive.refused.drain(..).map(|file| file.error);
+    let first = archive.unreadable.drain(..).chain(refused).next();
+    first.map_or(Ok(archive), Err)
+}
+
+/// What the reader of the tables should know about the archive.
+fn warnings(archive: &Archive, contexts: &[Option<Subject>]) -> Vec<String> {
+    let mut warnings = archive.warnings.clone();
+    for subject in contexts.iter().flatten() {
+        warnings.extend(subject.network.as_ref().and_then(RunContext::key_warning));
+        warnings.extend(
+            subject
+                .unknown
+                .as_ref()
+                .map(|reason| format!("{}: only the weights are measured: {reason}", subject.name)),
+        );
+    }
+    let problem = "a save is going on, or was interrupted";
+    for run in archive.runs.iter().filter(|run| run.uncommitted > 0) {
+        warnings.push(format!("{}: {} files left out: {problem}", run.name, run.uncommitted));
+    }
+    if archive.unfinished > 0 {
+        warnings.push(format!("{} unfinished files left out: {problem}", archive.unfinished));
+    }
+    if archive.pickles > 0 {
+        let help = "examples/from_torch.py converts them";
+        warnings.push(format!("{} pickle files are not opened; {help}", archive.pickles));
+    }
+    warnings
 }
 
 fn unread_checkpoint(item: &Item<'_>, failed: &Failed) -> CheckpointRow {
@@ -118,7 +174,7 @@ fn unread_checkpoint(item: &Item<'_>, failed: &Failed) -> CheckpointRow {
     }
 }
 
-fn mark_duplicates(rows: &mut [CheckpointRow]) {
+pub(super) fn mark_duplicates<'a>(rows: impl IntoIterator<Item = &'a mut CheckpointRow>) {
     let mut first: BTreeMap<String, String> = BTreeMap::new();
     for row in rows {
         let Some(digest) = &row.blake3 else { continue };
@@ -160,7 +216,7 @@ fn parameters(inputs: &str) -> Value {
 
 /// Digest of everything that is read: settings, logs and checkpoints. The digest of a checkpoint is
 /// that of its manifest, if the file has that length; otherwise that of its bytes.
-fn fingerprint(archive: &Archive) -> String {
+fn fingerprint(archive: &Archive, io_timeout: Option<Duration>) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
@@ -168,15 +224,26 @@ fn fingerprint(archive: &Archive) -> String {
     for error in &archive.unreadable {
         add(checkpoints::failure(error, &archive.path).message.as_bytes());
     }
+    for refused in &archive.refused {
+        add(checkpoints::failure(&refused.error, &archive.path).message.as_bytes());
+    }
     for run in &archive.runs {
         add(run.name.as_bytes());
+        add(format!("{:?}", run.facts).as_bytes());
+        if let Some(Split::File(pairs)) = &run.facts.split {
+            add(&std::fs::read(pairs).unwrap_or_default());
+        }
         for file in ["run.json", "metrics.jsonl"] {
             add(&std::fs::read(run.dir.join(file)).unwrap_or_default());
         }
         for checkpoint in &run.checkpoints {
             let length = std::fs::metadata(&checkpoint.path).map_or(0, |file| file.len());
             let known = checkpoint.blake3.clone().filter(|_| length == checkpoint.bytes);
-            let digest = known.or_else(|| Some(read::digest(&checkpoint.path).ok()?.1));
+            let digest = known.or_else(|| {
+                let file = checkpoint.clone();
+                let read = patiently(&checkpoint.path, io_timeout, move || file.digest());
+                Some(read.ok()?.1)
+            });
             add(&checkpoint.step.to_le_bytes());
             add(digest.unwrap_or_default().as_bytes());
         }

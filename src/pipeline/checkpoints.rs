@@ -3,10 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use super::in_parallel;
 use super::measures::Measure;
-use super::run::RunContext;
+use super::patience::patiently;
+use super::run::Subject;
 use super::view::View;
 use crate::archive::{Archive, CheckpointRef, Run, escaped};
 use crate::error::{Error, Result};
@@ -15,16 +17,19 @@ use crate::tables::{FailureRow, Status};
 /// One checkpoint to measure.
 #[derive(Debug)]
 pub struct Item<'a> {
-    pub run: &'a RunContext,
+    pub run: &'a Subject,
     pub source: &'a CheckpointRef,
     /// Path relative to the archive
     pub file: String,
+    /// How long reading it may take
+    pub io_timeout: Option<Duration>,
 }
 
 /// A checkpoint that could not be measured.
 #[derive(Debug)]
 pub struct Failed {
     pub row: FailureRow,
+    pub error: Error,
     /// By a mistake of the program, not of the file
     pub internal: bool,
     /// For its row in table `checkpoints`
@@ -46,7 +51,7 @@ pub fn measure_archive<M: Measure>(
     crate::linalg::require_sound()?;
     let archive = Archive::open(path)?;
     let (contexts, mut failures) = contexts(&archive);
-    let items = items(&archive, &contexts);
+    let items = items(&archive, &contexts, None);
     let never = AtomicUsize::new(0);
     let measured = in_parallel(&items, threads, &never, &|_, _| {}, |item| {
         Ok(item.measure(&archive, |view| measure.rows(view)))
@@ -63,11 +68,15 @@ pub fn measure_archive<M: Measure>(
 
 /// What the measures of each run share, in the order of the runs; `None`, and a row of `failures`,
 /// for a run that cannot be described.
-pub(super) fn contexts(archive: &Archive) -> (Vec<Option<RunContext>>, Vec<FailureRow>) {
+pub(super) fn contexts(archive: &Archive) -> (Vec<Option<Subject>>, Vec<FailureRow>) {
     let mut failures: Vec<FailureRow> =
         archive.unreadable.iter().map(|error| run_failure(error, &archive.path)).collect();
+    failures.extend(archive.refused.iter().map(|refused| FailureRow {
+        path: relative(&refused.path, &archive.path),
+        ..failure(&refused.error, &archive.path)
+    }));
     let contexts = archive.runs.iter().map(|run| {
-        RunContext::new(run)
+        Subject::new(run)
             .map_err(|error| {
                 failures.push(run_file_failure(&error, run, archive));
             })
@@ -90,7 +99,11 @@ pub(super) fn run_file_failure(error: &Error, run: &Run, archive: &Archive) -> F
 }
 
 /// Every checkpoint of the runs that have a context.
-pub(super) fn items<'a>(archive: &'a Archive, contexts: &'a [Option<RunContext>]) -> Vec<Item<'a>> {
+pub(super) fn items<'a>(
+    archive: &'a Archive,
+    contexts: &'a [Option<Subject>],
+    io_timeout: Option<Duration>,
+) -> Vec<Item<'a>> {
     let known = archive.runs.iter().zip(contexts);
     known
         .filter_map(|(run, context)| Some((run, context.as_ref()?)))
@@ -99,6 +112,7 @@ pub(super) fn items<'a>(archive: &'a Archive, contexts: &'a [Option<RunContext>]
                 run: context,
                 source,
                 file: relative(&source.path, &archive.path),
+                io_timeout,
             })
         })
         .collect()
@@ -111,13 +125,18 @@ impl Item<'_> {
         &self,
         archive: &Archive,
         measure: impl FnOnce(&View<'_>) -> Result<R>,
-    ) -> Result<R, Failed> {
-        let work = || measure(&View::load(self.run, self.source, &self.file)?);
+    ) -> Result<R, Box<Failed>> {
+        let work = || {
+            let source = self.source.clone();
+            let load = move || source.load(None);
+            let checkpoint = patiently(&self.source.path, self.io_timeout, load)?;
+            measure(&View::new(self.run, self.source, &self.file, checkpoint)?)
+        };
         let result = catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())));
-        result.map_err(|error| Failed {
+        let failed = |error: Error| Failed {
             internal: matches!(error, Error::Internal(_)),
-            status: match error {
+            status: match &error {
                 Error::MissingTensor { .. } => Status::Missing,
                 Error::Shape { .. } => Status::ShapeChanged,
                 Error::Internal(_) => Status::InternalError,
@@ -129,7 +148,9 @@ impl Item<'_> {
                 step: i64::try_from(self.source.step).ok(),
                 ..failure(&error, &archive.path)
             },
-        })
+            error,
+        };
+        result.map_err(|error| Box::new(failed(error)))
     }
 }
 
@@ -155,6 +176,6 @@ fn run_failure(error: &Error, archive: &Path) -> FailureRow {
 }
 
 /// Path relative to the archive, with `/` between folders and `\xNN` for bytes that are no UTF-8.
-fn relative(path: &Path, archive: &Path) -> String {
+pub(super) fn relative(path: &Path, archive: &Path) -> String {
     escaped(path.strip_prefix(archive).unwrap_or(path).as_os_str())
 }

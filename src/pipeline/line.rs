@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::measures::losses::{PointLosses, circuit_status, point_losses};
 use super::output::{self, Output};
-use super::run::RunContext;
+use super::run::{RunContext, Subject};
 use super::{Observe, Summary, in_parallel};
-use crate::archive::{Archive, CheckpointRef, Run};
+use crate::archive::{self, Archive, CheckpointRef, Run};
 use crate::blas;
 use crate::error::{Error, Result};
 use crate::landscape::{alphas, barriers, interpolate};
@@ -114,6 +114,8 @@ impl StepName {
 #[derive(Debug)]
 pub struct Request<'a> {
     pub archive: &'a Path,
+    /// How to read what is not ours
+    pub options: &'a archive::Options,
     pub out: &'a Path,
     pub from: StepName,
     pub to: StepName,
@@ -139,7 +141,7 @@ pub fn line(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         let problem = format!("{} is not in 2..={MOST_POINTS}", request.points);
         return Err(Error::setting("points", problem, "25 is usual"));
     }
-    let archive = Archive::open(request.archive)?;
+    let archive = Archive::open_with(request.archive, request.options)?;
     let mut summary = Summary::default();
     let mut lines = Vec::new();
     let mut errors = Vec::new();
@@ -228,7 +230,7 @@ impl<'a> Line<'a> {
     fn new(request: &Request<'_>, run: &'a Run) -> Result<Self> {
         let from = run.checkpoint(request.from.resolve(run)?)?;
         let to = run.checkpoint(request.to.resolve(run)?)?;
-        let context = RunContext::new(run)?;
+        let context = Subject::new(run)?.into_network()?;
         let load = |checkpoint: &CheckpointRef| -> Result<Params<f64>> {
             weights::from_checkpoint(&checkpoint.load(None)?, context.net.layout(), "")
         };

@@ -4,15 +4,18 @@
 //! joined, in parallel over checkpoints. Rows are collected in the order of the checkpoints, so the
 //! tables do not depend on the number of threads.
 //!
+//! - [`audit`] lists what is there and what is wrong with it.
 //! - [`analyze`] measures every checkpoint; one that cannot be used is a row of `failures`.
 //! - [`checkpoints::measure_archive`] applies a measure of your own.
 //! - [`mod@line`] evaluates the losses on the line between two checkpoints.
 
 pub mod analyze;
+pub mod audit;
 pub mod checkpoints;
 pub mod line;
 pub mod measures;
 pub mod output;
+mod patience;
 pub mod run;
 pub mod view;
 
@@ -31,6 +34,8 @@ pub struct Summary {
     pub computed: usize,
     /// Inputs that could not be used
     pub skipped: usize,
+    /// Tensors of measured checkpoints that could not be used
+    pub skipped_tensors: usize,
     /// Programming errors that were caught
     pub internal_errors: usize,
     /// What the reader of the tables should know
@@ -43,7 +48,7 @@ impl Summary {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self { internal_errors: 1.., .. } => 1,
-            Self { skipped: 1.., .. } => 3,
+            Self { skipped: 1.., .. } | Self { skipped_tensors: 1.., .. } => 3,
             _ => 0,
         }
     }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::run::{RunContext, list};
-use crate::archive::Archive;
+use crate::archive::{Archive, Run};
 use crate::blas;
-use crate::config::RunConfig;
+use crate::config::{Facts, RunConfig};
 use crate::durable::{self, Batch, Lock};
 use crate::error::{Error, Result};
 use crate::progress::KEY_THRESHOLD;
@@ -182,8 +182,18 @@ fn refuse_inside(dir: &Path, archive: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::Internal`] if the settings cannot be written as JSON; none are known.
 pub fn metadata(archive: &Archive, runs: &[&RunContext]) -> Result<BTreeMap<String, String>> {
-    let configs: BTreeMap<&str, &RunConfig> =
-        archive.runs.iter().map(|run| (run.name.as_str(), &run.info.config)).collect();
+    /// What is known of how a run was trained.
+    #[derive(serde::Serialize)]
+    #[serde(untagged)]
+    enum Said<'a> {
+        Settings(&'a RunConfig),
+        Facts(&'a Facts),
+    }
+    fn said(run: &Run) -> Said<'_> {
+        run.info.as_ref().map_or(Said::Facts(&run.facts), |info| Said::Settings(&info.config))
+    }
+    let configs: BTreeMap<&str, Said<'_>> =
+        archive.runs.iter().map(|run| (run.name.as_str(), said(run))).collect();
     let config = serde_json::to_string(&configs)
         .map_err(|error| Error::Internal(format!("settings as JSON: {error}")))?;
     let keys: BTreeMap<&str, Value> = runs

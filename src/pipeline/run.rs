@@ -3,16 +3,88 @@
 
 use ndarray::ArrayView2;
 
-use crate::archive::Run;
+use crate::archive::{Header, Run};
 use crate::circuits;
+use crate::config::{Dimensions, RunConfig};
 use crate::error::{Error, Result};
 use crate::fourier::Transform;
-use crate::model::Network;
+use crate::model::{Network, names};
 use crate::progress::{self, Direction, KEY_THRESHOLD, KeyFrequencies};
 use crate::tasks::Dataset;
+use crate::train;
 use crate::weights;
 
-/// One run, ready to be measured.
+/// One run, ready to be measured: its weights always, its network where it is known.
+#[derive(Debug)]
+pub struct Subject {
+    pub name: String,
+    /// `None` for a run of another program of which nobody says what it learned, or whose tensors
+    /// are not those of a network that can be evaluated.
+    pub network: Option<RunContext>,
+    /// Why there is no network.
+    pub unknown: Option<String>,
+}
+
+impl Subject {
+    /// What is known of a run, from its `run.json` or from the facts that were given.
+    ///
+    /// # Errors
+    /// As [`RunContext::new`].
+    pub fn new(run: &Run) -> Result<Self> {
+        let network = match &run.info {
+            Some(info) => Ok(RunContext::new(run, &info.config, info.train_pairs.as_deref())?),
+            None => foreign(run)?,
+        };
+        let (network, unknown) = match network {
+            Ok(network) => (Some(network), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Ok(Self { name: run.name.clone(), network, unknown })
+    }
+
+    /// The network.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if it is not known.
+    pub fn into_network(self) -> Result<RunContext> {
+        let unknown = self.unknown.unwrap_or_default();
+        self.network.ok_or_else(|| {
+            let help = "--task, --modulus, --train-fraction and --split say what it learned";
+            Error::setting("task", format!("{}: {unknown}", self.name), help)
+        })
+    }
+}
+
+/// The network of a run of another program; or why it is not known.
+fn foreign(run: &Run) -> Result<Result<RunContext, String>> {
+    let missing = run.facts.missing();
+    if !missing.is_empty() {
+        return Ok(Err(format!("no run.json, and nothing says {}", missing.join(", "))));
+    }
+    let mut headers = run.checkpoints.iter().filter_map(|checkpoint| checkpoint.header().ok());
+    let Some(network) = headers.next().as_ref().and_then(dimensions) else {
+        return Ok(Err("its tensors are not those of a network that can be evaluated".into()));
+    };
+    let config = run.facts.config(network)?;
+    let listed = train::listed_pairs(&config)?;
+    RunContext::new(run, &config, listed.as_deref()).map(Ok)
+}
+
+/// The dimensions of a network whose tensors have the published names and shapes.
+fn dimensions(header: &Header) -> Option<Dimensions> {
+    let shape = |name| Some(header.tensor(name)?.shape.as_slice());
+    match (shape(names::W_E)?, shape(names::W_Q)?, shape(names::W_IN)?) {
+        // Heads of another width are those of another network.
+        (&[d_model, _], &[heads, d_head, _], &[d_mlp, _])
+            if d_model > 0 && d_mlp > 0 && heads.checked_mul(d_head) == Some(d_model) =>
+        {
+            Some(Dimensions { d_model, heads, d_mlp })
+        }
+        _ => None,
+    }
+}
+
+/// One run whose network is known, ready to be evaluated.
 #[derive(Debug)]
 pub struct RunContext {
     pub name: String,
@@ -35,9 +107,8 @@ impl RunContext {
     ///
     /// # Errors
     /// [`Error::Setting`] or [`Error::Modulus`] if the run's settings describe no data set.
-    pub fn new(run: &Run) -> Result<Self> {
-        let config = &run.info.config;
-        let data = Dataset::new(config, run.info.train_pairs.as_deref())?;
+    pub fn new(run: &Run, config: &RunConfig, listed: Option<&[usize]>) -> Result<Self> {
+        let data = Dataset::new(config, listed)?;
         let net = Network::new(config);
         let transform = Transform::new(config.modulus)?;
         let direction = Direction::of(config.task);

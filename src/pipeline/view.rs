@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 
 use ndarray::{Array2, Axis, s};
 
-use super::run::RunContext;
-use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor};
+use super::run::{RunContext, Subject};
+use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor, is_unsupported};
 use crate::circuits::{self, NeuronFrequency};
-use crate::error::Result;
+use crate::error::{Error, Fault, Name, Result};
 use crate::linalg::svd::{self, NoSpectrum};
 use crate::model::folded::Folded;
 use crate::model::mlp::columns::Columns;
@@ -26,7 +26,7 @@ const LARGEST_ACTIVATION: f64 = 1e150;
 
 /// A loaded checkpoint of a run.
 pub struct View<'a> {
-    pub run: &'a RunContext,
+    pub run: &'a Subject,
     pub source: &'a CheckpointRef,
     /// Path relative to the archive.
     pub file: &'a str,
@@ -72,10 +72,24 @@ impl<'a> View<'a> {
     ///
     /// # Errors
     /// What is wrong with the file, or with the shapes of the network's tensors.
-    pub fn load(run: &'a RunContext, source: &'a CheckpointRef, file: &'a str) -> Result<Self> {
-        let checkpoint = source.load(None)?;
+    pub fn load(run: &'a Subject, source: &'a CheckpointRef, file: &'a str) -> Result<Self> {
+        Self::new(run, source, file, source.load(None)?)
+    }
+
+    /// The same of a checkpoint that was read already.
+    ///
+    /// # Errors
+    /// What is wrong with the shapes of the network's tensors.
+    pub fn new(
+        run: &'a Subject,
+        source: &'a CheckpointRef,
+        file: &'a str,
+        checkpoint: Checkpoint,
+    ) -> Result<Self> {
         // Tensors of other shapes must fail here, not as a measure that means something else.
-        weights::check(&checkpoint, run.net.layout())?;
+        if let Some(network) = &run.network {
+            weights::check(&checkpoint, network.net.layout())?;
+        }
         Ok(Self {
             run,
             source,
@@ -89,6 +103,38 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The run's network, if it is known.
+    #[must_use]
+    pub fn network(&self) -> Option<&'a RunContext> {
+        self.run.network.as_ref()
+    }
+
+    /// Number of tensors that hold numbers in a type that is not read.
+    #[must_use]
+    pub fn unsupported(&self) -> usize {
+        let tensors = self.checkpoint.header.tensors.iter();
+        tensors.filter(|tensor| is_unsupported(tensor.dtype)).count()
+    }
+
+    /// Make sure that every tensor can be read and holds finite numbers.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] with the first tensor that cannot, or does not.
+    pub fn require_flawless(&self) -> Result<()> {
+        let fault = |fault| Err(Error::Checkpoint { path: self.source.path.clone(), fault });
+        let name = |name: &String| Name(name.clone());
+        let mut listed = self.checkpoint.header.tensors.iter();
+        if let Some(tensor) = listed.find(|tensor| is_unsupported(tensor.dtype)) {
+            let (tensor, dtype) = (name(&tensor.name), tensor.dtype.to_string());
+            return fault(Fault::UnsupportedDtype { tensor, dtype });
+        }
+        let is_finite = |tensor: &&Tensor| tensor.values.iter().all(|value| value.is_finite());
+        match self.checkpoint.tensors.iter().find(|tensor| !is_finite(tensor)) {
+            Some(tensor) => fault(Fault::NonFinite { tensor: name(&tensor.name) }),
+            None => Ok(()),
+        }
+    }
+
     /// Step as in the tables.
     #[must_use]
     pub fn step(&self) -> i64 {
@@ -100,7 +146,8 @@ impl<'a> View<'a> {
     pub fn params(&self) -> Option<&Params<f64>> {
         let read = || {
             let params: Params<f64> =
-                weights::from_checkpoint(&self.checkpoint, self.run.net.layout(), "").ok()?;
+                weights::from_checkpoint(&self.checkpoint, self.network()?.net.layout(), "")
+                    .ok()?;
             params.values.iter().all(|value| value.abs() < LARGEST_WEIGHT).then_some(params)
         };
         self.params.get_or_init(read).as_ref()
@@ -109,7 +156,7 @@ impl<'a> View<'a> {
     /// The network on all inputs; `None` without [`View::params`], or if the squares of its
     /// activations leave the range of f64.
     pub fn grid(&self) -> Option<&Grid> {
-        let evaluate = || Grid::new(self.run, self.params()?).in_range();
+        let evaluate = || Grid::new(self.network()?, self.params()?).in_range();
         self.grid.get_or_init(evaluate).as_ref()
     }
 
@@ -126,7 +173,7 @@ impl<'a> View<'a> {
     /// None for a run whose context exists.
     pub fn logit_table(&self) -> Result<Option<&LogitTable>> {
         if self.logit_table.get().is_none() {
-            let table = match (&self.run.sums, self.grid()) {
+            let table = match (self.network().and_then(|run| run.sums.as_ref()), self.grid()) {
                 (Some(sums), Some(grid)) => Some(LogitTable::new(grid.logits.view(), sums)?),
                 _ => None,
             };
@@ -142,9 +189,10 @@ impl<'a> View<'a> {
     pub fn neurons(&self) -> Result<Option<&[Option<NeuronFrequency>]>> {
         if self.neurons.get().is_none() {
             let grid = self.grid();
-            let find =
-                |grid: &Grid| circuits::neuron_frequencies(self.run.p(), grid.neurons.view());
-            let _ = self.neurons.set(grid.map(find).transpose()?);
+            let find = |(run, grid): (&RunContext, &Grid)| {
+                circuits::neuron_frequencies(run.p(), grid.neurons.view())
+            };
+            let _ = self.neurons.set(self.network().zip(grid).map(find).transpose()?);
         }
         Ok(self.neurons.get().and_then(Option::as_deref))
     }

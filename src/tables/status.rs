@@ -51,6 +51,8 @@ statuses! {
     TooFewValues = "too_few_values",
     /// The task is no addition in a cyclic group of odd order: the circuit measures are undefined.
     NotPeriodic = "not_periodic",
+    /// Nothing says what the network learned, or its tensors are not those of a network that can be evaluated.
+    UnknownNetwork = "unknown_network",
     /// The neuron's output does not vary over the inputs.
     Dead = "dead",
     /// The measure failed by a mistake of the program; the log has its message.

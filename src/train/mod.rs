@@ -283,7 +283,7 @@ fn must_exist(path: &Path, kind: &'static str) -> Result<()> {
 }
 
 /// The pairs that a `file:PATH` split lists.
-fn listed_pairs(config: &RunConfig) -> Result<Option<Vec<usize>>> {
+pub(crate) fn listed_pairs(config: &RunConfig) -> Result<Option<Vec<usize>>> {
     let Split::File(path) = &config.split else { return Ok(None) };
     must_exist(path, "split file")?;
     let text = fs::read_to_string(path).map_err(Error::read(path))?;

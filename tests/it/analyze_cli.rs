@@ -31,8 +31,12 @@ fn what_is_no_archive_is_told_with_what_it_is() {
         .says("help: check the path");
 
     let help = "help: an archive is a run folder with run.json and checkpoints/step_*.safetensors, \
-                or a folder of such folders";
+                safetensors files of other programs whose names tell their steps, or a folder of \
+                such folders";
+    let pickles = "help: pickles are not opened; python examples/from_torch.py FOLDER OUT_FOLDER \
+                   converts those that you trust";
     let told = |path: &Path, found: &str| {
+        let help = if found.contains(".pt") { pickles } else { help };
         refused(path, 4).says(&format!("error[AR02]: {}: {found}", path.display())).says(help);
     };
     let empty = dir.path().join("empty");

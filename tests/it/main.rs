@@ -6,10 +6,13 @@ mod support;
 
 mod analyze_cli;
 mod architecture;
+mod audit_cli;
 mod bad_files;
 mod determinism;
 mod examples;
 mod fixture;
+mod foreign;
+mod foreign_analysis;
 mod kernel_cli;
 mod networks;
 mod schema_cli;

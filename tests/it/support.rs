@@ -178,21 +178,31 @@ pub fn exact(cell: Cell<'_>) -> String {
 /// Every row of every table of checkpoints but those of `step`, exactly, by table. A run's log is
 /// among them, the failures are not.
 pub fn rows_without(tables: &Path, step: i64) -> BTreeMap<&'static str, Vec<Vec<String>>> {
-    fn of<R: Row>(tables: &Path, step: i64) -> (&'static str, Vec<Vec<String>>) {
+    rows_where(tables, |other| other != step)
+}
+
+/// The same of the steps that are wanted.
+pub fn rows_where(
+    tables: &Path,
+    wanted: impl Fn(i64) -> bool + Copy,
+) -> BTreeMap<&'static str, Vec<Vec<String>>> {
+    fn of<R: Row>(tables: &Path, wanted: impl Fn(i64) -> bool) -> (&'static str, Vec<Vec<String>>) {
         let kept = rows::<R>(tables);
-        let kept = kept.iter().filter(|row| cell(*row, "step") != Cell::Int64(step));
+        let kept = kept
+            .iter()
+            .filter(|row| matches!(cell(*row, "step"), Cell::Int64(step) if wanted(step)));
         let texts = kept.map(|row| R::FIELDS.iter().map(|field| exact((field.get)(row))).collect());
         (R::TABLE, texts.collect())
     }
     BTreeMap::from([
-        of::<CheckpointRow>(tables, step),
-        of::<TrainingRow>(tables, step),
-        of::<ProgressRow>(tables, step),
-        of::<FrequencyRow>(tables, step),
-        of::<FourierRow>(tables, step),
-        of::<NeuronRow>(tables, step),
-        of::<SpectrumRow>(tables, step),
-        of::<SingularValueRow>(tables, step),
+        of::<CheckpointRow>(tables, wanted),
+        of::<TrainingRow>(tables, wanted),
+        of::<ProgressRow>(tables, wanted),
+        of::<FrequencyRow>(tables, wanted),
+        of::<FourierRow>(tables, wanted),
+        of::<NeuronRow>(tables, wanted),
+        of::<SpectrumRow>(tables, wanted),
+        of::<SingularValueRow>(tables, wanted),
     ])
 }
 
@@ -228,4 +238,9 @@ pub fn modified(dir: &Path) -> BTreeMap<String, std::time::SystemTime> {
         (name, changed)
     };
     tree(dir).into_keys().map(time).collect()
+}
+
+/// Whether the long versions of tests were asked for: `make soak`.
+pub fn soak() -> bool {
+    std::env::var_os("GROUNDSWELL_SOAK").is_some()
 }

@@ -171,7 +171,7 @@ fn a_cut_while_reading_is_a_truncation() {
     let dir = tempfile::tempdir().unwrap();
     let (path, bytes) = example(dir.path());
     let result = stable(&path, |source| {
-        let mut stream = Stream::new(source, true);
+        let mut stream = Stream::new(source, Hash::Blake3);
         let header = stream.header()?;
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(bytes.len() as u64 - 4).unwrap();
@@ -179,4 +179,82 @@ fn a_cut_while_reading_is_a_truncation() {
         stream.skip(10)
     });
     assert_eq!(result.unwrap_err().code(), "ST009");
+}
+
+/// A file of 4 KiB, cut at every length.
+#[test]
+fn every_truncation_of_4_kib() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("step.safetensors");
+    let header = |elements: usize| {
+        let end = elements * 4;
+        format!(r#"{{"w":{{"dtype":"F32","shape":[{elements}],"data_offsets":[0,{end}]}}}}"#)
+    };
+    let elements = 1000;
+    let padding = 4096 - 8 - header(elements).len() - elements * 4;
+    let bytes = file(&(header(elements) + &" ".repeat(padding)), elements * 4);
+    assert_eq!(bytes.len(), 4096);
+    fs::write(&path, &bytes).unwrap();
+    assert!(load(&path, None, true).is_ok());
+    for length in (0..4096u64).rev() {
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+        let data = 4096 - elements as u64 * 4;
+        let (code, message) = match length {
+            0..8 => {
+                ("ST001", format!("file is {length} bytes; a safetensors file needs at least 8"))
+            }
+            n if n < data => {
+                ("ST003", format!("header says {} bytes, only {} available", data - 8, length - 8))
+            }
+            _ => ("ST009", format!("expected 4096 bytes, file has {length} (truncated)")),
+        };
+        let error = load(&path, None, true).unwrap_err();
+        let expected = format!("{}: {message}", path.display());
+        assert_eq!((error.code(), error.to_string()), (code, expected));
+    }
+}
+
+/// AR17: the beginning of this file of the system cannot be read.
+#[test]
+fn a_device_that_fails_is_told_with_the_place() {
+    let path = Path::new("/proc/self/mem");
+    let file = File::open(path).unwrap();
+    let stamp = Stamp::from(&file.metadata().unwrap());
+    let source = Source { path: path.to_owned(), file, stamp };
+    let error = source.read_at(&mut [0; 8], 0).unwrap_err();
+    assert!(error.to_string().starts_with("/proc/self/mem: I/O error at offset 0: "), "{error}");
+    assert_eq!((error.code(), error.exit_code()), ("AR17", 4));
+}
+
+/// AR16
+#[test]
+fn what_may_not_be_read_says_so() {
+    let denied = Error::read(Path::new("F"))(io::Error::from(ErrorKind::PermissionDenied));
+    assert_eq!((denied.to_string().as_str(), denied.code()), ("F: permission denied", "AR16"));
+}
+
+/// AR15: while there are no descriptors, opening waits for the other threads to close theirs.
+#[test]
+fn opening_waits_for_descriptors() {
+    let attempts = std::cell::Cell::new(0);
+    let opened = patiently(|| {
+        attempts.set(attempts.get() + 1);
+        if attempts.get() < 3 { Err(io::Error::from_raw_os_error(24)) } else { Ok(()) }
+    });
+    assert!(opened.is_ok());
+    assert_eq!(attempts.get(), 3);
+}
+
+#[test]
+fn a_scan_sees_every_byte_of_every_tensor() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, bytes) = example(dir.path());
+    let (seen, contents) = scan(&path, true, Vec::new, |seen: &mut Vec<u8>, info, block| {
+        assert!(!info.name.is_empty());
+        seen.extend_from_slice(block);
+    })
+    .unwrap();
+    assert_eq!(seen, bytes[bytes.len() - 26..]);
+    assert_eq!(contents.blake3, load(&path, None, true).unwrap().blake3);
+    assert_eq!(contents.sha256.map(|digest| digest.len()), Some(64));
 }

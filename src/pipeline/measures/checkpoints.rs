@@ -31,7 +31,13 @@ impl Measure for Checkpoints {
             n_tensors: count(header.tensors.len()),
             n_params: count(floats().map(|tensor| tensor.shape.iter().product::<usize>()).sum()),
             duplicate_of: None,
-            status: if finite { Status::Ok } else { Status::NonFinite },
+            status: if !finite {
+                Status::NonFinite
+            } else if view.unsupported() > 0 {
+                Status::UnsupportedDtype
+            } else {
+                Status::Ok
+            },
         }])
     }
 }

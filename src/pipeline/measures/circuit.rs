@@ -29,8 +29,10 @@ impl Measure for Progress {
 
 /// The one row of a checkpoint.
 fn progress(view: &View<'_>) -> Result<ProgressRow> {
-    let run = view.run;
-    let row = ProgressRow { run: run.name.clone(), step: view.step(), ..Default::default() };
+    let row = ProgressRow { run: view.run.name.clone(), step: view.step(), ..Default::default() };
+    let Some(run) = view.network() else {
+        return Ok(ProgressRow { status: Status::UnknownNetwork, ..row });
+    };
     let (Some(params), Some(grid)) = (view.params(), view.grid()) else {
         return Ok(ProgressRow { status: view.unusable(), ..row });
     };
@@ -87,7 +89,7 @@ impl Measure for Frequencies {
     type Row = FrequencyRow;
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<FrequencyRow>> {
-        let run = view.run;
+        let Some(run) = view.network() else { return Ok(Vec::new()) };
         let norm = view.grid().map(|grid| grid.logits.iter().map(|x| x * x).sum::<f64>().sqrt());
         let every_sum: Vec<usize> = match &run.sums {
             Some(sums) => run.all.iter().map(|input| sums[*input]).collect(),
@@ -136,7 +138,7 @@ impl Measure for FourierNorms {
     type Row = FourierRow;
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<FourierRow>> {
-        let run = view.run;
+        let Some(run) = view.network() else { return Ok(Vec::new()) };
         // Without finite weights the names of the objects are still known: from weights of zero.
         let zeros = Params::zeros(run.net.layout());
         let params = view.params();
@@ -166,8 +168,9 @@ impl Measure for Neurons {
     type Row = NeuronRow;
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<NeuronRow>> {
+        let Some(run) = view.network() else { return Ok(Vec::new()) };
         let neurons = view.neurons()?;
-        let rows = (0..view.run.net.d_mlp()).map(|neuron| {
+        let rows = (0..run.net.d_mlp()).map(|neuron| {
             let found = neurons.map(|all| all[neuron]);
             let known = found.flatten();
             NeuronRow {

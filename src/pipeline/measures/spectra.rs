@@ -1,7 +1,7 @@
 //! Tables `spectra` and `singular_values`, of any tensor with at least two axes.
 
 use super::Measure;
-use crate::archive::Dtype;
+use crate::archive::{Dtype, is_unsupported};
 use crate::error::Result;
 use crate::linalg::svd::NoSpectrum;
 use crate::pipeline::view::{MatrixValues, View};
@@ -26,6 +26,13 @@ impl Measure for Spectra {
         let mut rows: Vec<SpectrumRow> = vectors
             .map(|tensor| SpectrumRow { status: Status::NotAMatrix, ..row(&tensor.name) })
             .collect();
+        let unread = view.checkpoint.header.tensors.iter().filter(|t| is_unsupported(t.dtype));
+        rows.extend(
+            unread.map(|tensor| SpectrumRow {
+                status: Status::UnsupportedDtype,
+                ..row(&tensor.name)
+            }),
+        );
         rows.extend(view.singular_values().iter().map(|matrix| {
             measured(
                 matrix,

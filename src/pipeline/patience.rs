@@ -1,0 +1,79 @@
+//! Reads that do not come back, as from a network drive that is gone: told of every minute, and
+//! given up after `--io-timeout`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+
+/// How often a read that is still going on is told of.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// Do `work`, a read of `path`, and wait for it no longer than `limit`.
+///
+/// It is done on a thread of its own, which is left behind if it does not come back: nothing can
+/// end a read that hangs in the system.
+///
+/// # Errors
+/// What `work` says, [`Error::Internal`] if it panics, or [`Error::TooSlow`].
+pub(super) fn patiently<T: Send + 'static>(
+    path: &Path,
+    limit: Option<Duration>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = channel();
+    let begun = Instant::now();
+    let work = move || {
+        let result = catch_unwind(AssertUnwindSafe(work));
+        result.unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())))
+    };
+    // The receiver may be gone by then.
+    let spawned = std::thread::Builder::new().spawn(move || drop(sender.send(work())));
+    spawned.map_err(|error| Error::Internal(format!("no thread: {error}")))?;
+    loop {
+        let waited = begun.elapsed();
+        let left = limit.map_or(WARN_EVERY, |limit| limit.saturating_sub(waited).min(WARN_EVERY));
+        match receiver.recv_timeout(left) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::Internal("a read ended without a result".into()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        match limit {
+            Some(limit) if begun.elapsed() >= limit => {
+                return Err(Error::TooSlow { path: path.to_owned(), seconds: limit.as_secs() });
+            }
+            _ => {
+                let seconds = begun.elapsed().as_secs();
+                tracing::warn!("{}: reading for {seconds} s", path.display());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_hangs_is_given_up() {
+        let (_keep, never) = channel::<()>();
+        let limit = Some(Duration::from_millis(20));
+        let hang = move || never.recv().map_err(|_| Error::Internal("woken".into()));
+        let error = patiently(Path::new("a/step5"), limit, hang).unwrap_err();
+        assert_eq!(error.to_string(), "a/step5: read took over 0 s");
+        assert_eq!((error.code(), error.exit_code()), ("AR19", 4));
+    }
+
+    #[test]
+    fn a_read_that_comes_back_is_taken() {
+        assert_eq!(patiently(Path::new("a"), None, || Ok(5)).unwrap(), 5);
+        let failed = patiently::<()>(Path::new("a"), None, || Err(Error::Internal("x".into())));
+        assert!(failed.is_err());
+        let panicked = patiently::<()>(Path::new("a"), None, || panic!("mistake"));
+        assert_eq!(panicked.unwrap_err().to_string(), "internal error: mistake");
+    }
+}

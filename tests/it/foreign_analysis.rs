@@ -1,0 +1,139 @@
+//! What is measured of archives of other programs: the weights of any model, and the network where
+//! somebody says what it learned.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use groundswell::tables::{
+    CheckpointRow, FailureRow, FourierRow, ProgressRow, SingularValueRow, SpectrumRow, Status,
+};
+
+use super::foreign::{archive, audit, model, put, told};
+use super::support::*;
+
+/// Weight-only tables work on any model; what needs a network is null, or absent, with a reason.
+#[test]
+fn a_model_that_nobody_knows_is_measured_by_its_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = archive(dir.path(), &["step1.safetensors", "step2.safetensors"]);
+    let out = dir.path().join("out");
+    let warning = " WARN archive: only the weights are measured: no run.json, and nothing says \
+                   --task, --modulus, --train-fraction, --split";
+    analyze(&root, &out).exits(0).says(warning);
+    assert_eq!(tables_in(&out), analysis_tables());
+    let checkpoints = rows::<CheckpointRow>(&out);
+    let row = &checkpoints[1];
+    assert_eq!(
+        (row.run.as_str(), row.step, row.file.as_str()),
+        ("archive", 2, "step2.safetensors")
+    );
+    assert_eq!(
+        (row.dtype.as_deref(), row.n_tensors, row.n_params),
+        (Some("F32"), Some(3), Some(27))
+    );
+    assert_eq!((row.blake3.as_ref().map(String::len), row.status), (Some(64), Status::Ok));
+
+    let spectra = rows::<SpectrumRow>(&out);
+    let shown: Vec<_> =
+        spectra.iter().map(|r| (r.step, r.tensor.as_str(), r.batch_index)).collect();
+    let of = |step| {
+        [
+            (step, "layer.bias", 0),
+            (step, "layer.heads", 0),
+            (step, "layer.heads", 1),
+            (step, "layer.weight", 0),
+        ]
+    };
+    assert_eq!(shown, [of(1), of(2)].concat(), "a row for each leading slice");
+    assert_eq!(rows::<SingularValueRow>(&out).len(), 2 * (2 + 2 + 3));
+    let progress = rows::<ProgressRow>(&out);
+    let blank = |step| ProgressRow {
+        run: "archive".into(),
+        step,
+        status: Status::UnknownNetwork,
+        ..ProgressRow::default()
+    };
+    assert_eq!(progress, [blank(1), blank(2)]);
+    assert_eq!(rows::<FourierRow>(&out), []);
+
+    let line = args!["landscape", &root, "--out", &out, "--from", "first", "--to", "last"];
+    groundswell(line).exits(2).says(
+        "error[CL03]: task: archive: no run.json, and nothing says --task, --modulus, \
+         --train-fraction, --split",
+    );
+}
+
+/// The checkpoints of `fixtures/tiny` alone, as another program might have left them.
+fn tiny_alone(dir: &Path) -> PathBuf {
+    let (run, root) = (tiny(&dir.join("source")), dir.join("tiny"));
+    for step in TINY_STEPS {
+        put(
+            root.join(format!("step{step}/model.safetensors")),
+            &fs::read(checkpoint(&run, step)).unwrap(),
+        );
+    }
+    root
+}
+
+/// With the facts that a `run.json` holds, the same rows come out, whoever states them.
+#[test]
+fn facts_by_options_or_by_archive_toml() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("own");
+    analyze(&fixture("tiny"), &own).exits(0);
+    let root = tiny_alone(dir.path());
+    let with_options = dir.path().join("options");
+    let facts = ["--task=add", "--modulus=7", "--train-fraction=0.6", "--split=python:0"];
+    let mut args = args!["analyze", &root, "--out", &with_options];
+    args.extend(facts.iter().map(Into::into));
+    groundswell(args).exits(0);
+    let toml = "task = \"add\"\nmodulus = 7\ntrain_fraction = 0.6\nsplit = \"python:0\"\n";
+    put(root.join("archive.toml"), toml.as_bytes());
+    let with_toml = dir.path().join("toml");
+    analyze(&root, &with_toml).exits(0);
+    for out in [&with_options, &with_toml] {
+        assert_eq!(rows::<ProgressRow>(out), rows::<ProgressRow>(&own));
+        assert_eq!(rows::<FourierRow>(out), rows::<FourierRow>(&own));
+        assert_eq!(rows::<SpectrumRow>(out), rows::<SpectrumRow>(&own));
+    }
+    let line = args!["landscape", &root, "--out", &with_toml, "--from", "first", "--to", "last"];
+    groundswell(line).exits(0);
+
+    let even = args!["analyze", &root, "--out", dir.path().join("even"), "--modulus", "8"];
+    groundswell(even)
+        .exits(2)
+        .says("error[CL03]: modulus p = 8 is not an odd number of at least 3");
+    assert!(!dir.path().join("even").exists());
+
+    put(root.join("archive.toml"), b"task = \"add\"\nmoduls = 7\n");
+    analyze(&root, &dir.path().join("bad")).exits(2).says(&format!(
+        "error[CL03]: {}:2:1: unknown key `moduls`; did you mean `modulus`?",
+        root.join("archive.toml").display()
+    ));
+}
+
+/// Names and shapes that change between steps, where a network is expected, and where none is.
+#[test]
+fn ar13_names_and_shapes_that_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = tiny_alone(dir.path());
+    put(root.join("step20/model.safetensors"), &model(5));
+    let out = dir.path().join("out");
+    let facts = ["--task=add", "--modulus=7", "--train-fraction=0.6", "--split=python:0"];
+    let mut args = args!["analyze", &root, "--out", &out];
+    args.extend(facts.iter().map(Into::into));
+    groundswell(args).exits(3);
+    let failures = rows::<FailureRow>(&out);
+    assert_eq!((failures.len(), failures[0].code.as_str()), (1, "AR13"), "{failures:?}");
+    let listed = rows::<CheckpointRow>(&out);
+    assert_eq!(listed.iter().find(|row| row.step == 20).unwrap().status, Status::Missing);
+
+    let (code, report) = audit(&root, &[]);
+    let at = "step20/model.safetensors";
+    let expected = [
+        ["AR13", at, "tensor \"blocks.0.attn.W_K\" and 10 others: each is missing"],
+        ["AR13", at, "tensor \"layer.bias\" and 2 others: each is in no other step"],
+    ];
+    assert_eq!(told(&report, "changed"), expected);
+    assert_eq!(code, 4);
+}
