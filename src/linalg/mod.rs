@@ -2,7 +2,9 @@
 //! products and LAPACK. (Dot products of single vectors go through ndarray, which may use BLAS, too;
 //! they never use threads.)
 
+pub mod eigen;
 pub mod kernels;
+mod lapack;
 pub mod svd;
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat, linalg::general_mat_mul};

@@ -101,7 +101,7 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     provenance["failures"] = failures.len().into();
     let provenance = kinds.iter().map(|kind| (kind.name().to_owned(), provenance.clone()));
     let mut replacement = output.replace();
-    rows.write(&kinds, &mut replacement, &metadata)?;
+    rows.write(&kinds, &mut replacement, &metadata, &contexts)?;
     replacement.table(failures, &metadata)?;
     summary.tables = replacement.commit(provenance.collect())?;
     Ok(summary)

@@ -15,6 +15,7 @@ pub mod measures;
 pub mod output;
 pub mod run;
 pub mod view;
+pub mod watchdog;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

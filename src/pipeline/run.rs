@@ -1,6 +1,8 @@
 //! What all measures of one run share: its network, its pairs, and the key frequencies of its
 //! final checkpoint.
 
+use std::sync::atomic::AtomicUsize;
+
 use ndarray::ArrayView2;
 
 use crate::archive::Run;
@@ -28,6 +30,8 @@ pub struct RunContext {
     pub keys: Option<KeyFrequencies>,
     /// Why there are no keys although the task is periodic.
     pub keys_missing: Option<Error>,
+    /// Matrices whose singular values did not come from the first driver, so far.
+    pub svd_fallbacks: AtomicUsize,
 }
 
 impl RunContext {
@@ -55,6 +59,7 @@ impl RunContext {
             sums: direction.map(|direction| direction.indices(config.modulus)),
             keys,
             keys_missing,
+            svd_fallbacks: AtomicUsize::new(0),
         })
     }
 

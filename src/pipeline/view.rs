@@ -1,14 +1,16 @@
 //! One checkpoint while it is measured: what several measures need is computed once.
 
 use std::cell::OnceCell;
+use std::sync::atomic::Ordering;
 
 use ndarray::{Array2, Axis, s};
 
 use super::run::RunContext;
+use super::watchdog;
 use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor};
 use crate::circuits::{self, NeuronFrequency};
 use crate::error::Result;
-use crate::linalg::svd::{self, NoSpectrum};
+use crate::linalg::svd::{NoSpectrum, Prepared, Values};
 use crate::model::Model;
 use crate::model::folded::Folded;
 use crate::params::Params;
@@ -149,19 +151,26 @@ impl<'a> View<'a> {
     }
 
     /// Singular values of every matrix, slice by slice for tensors with more than two axes.
-    pub fn singular_values(&self) -> &[MatrixValues] {
-        self.singular_values.get_or_init(|| {
+    ///
+    /// # Errors
+    /// [`crate::Error::Internal`] if LAPACK did not end in time, again and again.
+    pub fn singular_values(&self) -> Result<&[MatrixValues]> {
+        if self.singular_values.get().is_none() {
             let mut found = Vec::new();
             for tensor in &self.checkpoint.tensors {
-                matrices(tensor, &mut found);
+                let fallbacks = matrices(tensor, &mut found)?;
+                self.run.svd_fallbacks.fetch_add(fallbacks, Ordering::Relaxed);
             }
-            found
-        })
+            let _ = self.singular_values.set(found);
+        }
+        Ok(self.singular_values.get().map_or(&[], Vec::as_slice))
     }
 }
 
-fn matrices(tensor: &Tensor, found: &mut Vec<MatrixValues>) {
-    let [leading @ .., rows, cols] = tensor.shape.as_slice() else { return };
+/// Singular values of each matrix of a tensor; returns how many had to be computed by another driver
+/// than the first.
+fn matrices(tensor: &Tensor, found: &mut Vec<MatrixValues>) -> Result<usize> {
+    let [leading @ .., rows, cols] = tensor.shape.as_slice() else { return Ok(0) };
     let (rows, cols) = (*rows, *cols);
     let batch: usize = leading.iter().product();
     let (name, dtype, sigma) = (tensor.name.clone(), tensor.dtype, Err(NoSpectrum::Empty));
@@ -169,17 +178,31 @@ fn matrices(tensor: &Tensor, found: &mut Vec<MatrixValues>) {
     if tensor.values.is_empty() {
         // One row says so, however many matrices without entries the shape promises.
         found.push(empty);
-        return;
+        return Ok(0);
     }
     let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
-    for (batch_index, matrix) in values.axis_iter(Axis(0)).enumerate() {
-        let sigma = match empty.path() {
-            Path::Svd => svd::singular_values(matrix),
-            Path::Gram => svd::gram_singular_values(matrix),
-        };
+    let prepared = values.axis_iter(Axis(0)).map(Prepared::new).collect();
+    let work: fn(&_) -> _ = match empty.path() {
+        Path::Svd => |matrix| decompose(matrix, Prepared::singular_values),
+        Path::Gram => |matrix| decompose(matrix, Prepared::gram_singular_values),
+    };
+    let mut fallbacks = 0;
+    let found_values =
+        watchdog::each_in_time(prepared, |_| watchdog::time_limit((rows, cols)), work)?;
+    for (batch_index, result) in found_values.into_iter().enumerate() {
+        let result = result.unwrap_or(Err(NoSpectrum::Timeout));
+        fallbacks += usize::from(result.as_ref().is_ok_and(|values| values.fallback));
         empty.batch_index = batch_index;
-        found.push(MatrixValues { sigma, ..empty.clone() });
+        found.push(MatrixValues { sigma: result.map(|values| values.sigma), ..empty.clone() });
     }
+    Ok(fallbacks)
+}
+
+fn decompose(
+    matrix: &Result<Prepared, NoSpectrum>,
+    routine: fn(&Prepared) -> Result<Values, NoSpectrum>,
+) -> Result<Values, NoSpectrum> {
+    routine(matrix.as_ref().map_err(|reason| *reason)?)
 }
 
 impl Grid {

@@ -13,8 +13,10 @@ pub use circuit::{FourierNorms, Frequencies, Neurons, Progress};
 pub use spectra::{SingularValues, Spectra};
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::output::Replacement;
+use super::run::RunContext;
 use super::view::View;
 use crate::config::names::named_enum;
 use crate::error::Result;
@@ -86,14 +88,34 @@ macro_rules! measures {
                 kinds: &[MeasureKind],
                 to: &mut Replacement<'_>,
                 metadata: &BTreeMap<String, String>,
+                runs: &[&RunContext],
             ) -> Result<()> {
                 $( if kinds.contains(&MeasureKind::$kind) {
-                    $( to.table(self.$field, metadata)?; )+
+                    let metadata = MeasureKind::$kind.metadata(metadata, runs);
+                    $( to.table(self.$field, &metadata)?; )+
                 } )+
                 Ok(())
             }
         }
     };
+}
+
+impl MeasureKind {
+    /// Metadata of this measure's tables: what all have, and its own. They do not depend on which
+    /// other measures were asked for.
+    fn metadata(
+        self,
+        common: &BTreeMap<String, String>,
+        runs: &[&RunContext],
+    ) -> BTreeMap<String, String> {
+        let mut metadata = common.clone();
+        if self == Self::Spectra {
+            // Matrices whose singular values did not come from the first driver.
+            let count: usize = runs.iter().map(|run| run.svd_fallbacks.load(Relaxed)).sum();
+            metadata.insert("svd_fallbacks".into(), count.to_string());
+        }
+        metadata
+    }
 }
 
 measures! {

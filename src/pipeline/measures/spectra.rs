@@ -26,7 +26,7 @@ impl Measure for Spectra {
         let mut rows: Vec<SpectrumRow> = vectors
             .map(|tensor| SpectrumRow { status: Status::NotAMatrix, ..row(&tensor.name) })
             .collect();
-        rows.extend(view.singular_values().iter().map(|matrix| {
+        rows.extend(view.singular_values()?.iter().map(|matrix| {
             measured(
                 matrix,
                 SpectrumRow {
@@ -50,7 +50,7 @@ impl Measure for SingularValues {
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<SingularValueRow>> {
         let mut rows = Vec::new();
-        for matrix in view.singular_values() {
+        for matrix in view.singular_values()? {
             let sigma = matrix.sigma.iter().flatten().enumerate();
             rows.extend(sigma.map(|(index, sigma)| SingularValueRow {
                 run: view.run.name.clone(),
@@ -74,6 +74,7 @@ fn measured(matrix: &MatrixValues, row: SpectrumRow) -> SpectrumRow {
                 NoSpectrum::NonFinite => Status::NonFinite,
                 NoSpectrum::TooLarge => Status::TooLarge,
                 NoSpectrum::NoConvergence => Status::SvdNoConvergence,
+                NoSpectrum::Timeout => Status::SvdTimeout,
             };
             return SpectrumRow { status, ..row };
         }
@@ -83,20 +84,20 @@ fn measured(matrix: &MatrixValues, row: SpectrumRow) -> SpectrumRow {
     let enough = found.power_law.is_some() && found.marchenko_pastur.is_some();
     let count = |n: usize| Some(n as i64);
     SpectrumRow {
-        frobenius_sq: finite(found.frobenius_sq),
-        spectral_norm: finite(found.spectral_norm),
+        frobenius_sq: found.frobenius_sq,
+        spectral_norm: found.spectral_norm,
         stable_rank: found.stable_rank,
         effective_rank: found.effective_rank,
         participation_ratio: found.participation_ratio,
         rank: count(found.rank),
-        condition: found.condition.and_then(finite),
-        nuclear: finite(found.nuclear),
-        alpha: found.power_law.and_then(|law| finite(law.alpha)),
-        alpha_xmin: found.power_law.and_then(|law| finite(law.xmin)),
+        condition: found.condition,
+        nuclear: found.nuclear,
+        alpha: found.power_law.map(|law| law.alpha),
+        alpha_xmin: found.power_law.map(|law| law.xmin),
         n_tail: found.power_law.and_then(|law| count(law.n)),
-        mp_edge: found.marchenko_pastur.and_then(|bulk| finite(bulk.edge)),
+        mp_edge: found.marchenko_pastur.map(|bulk| bulk.edge),
         n_spikes: found.marchenko_pastur.and_then(|bulk| count(bulk.n_spikes)),
-        status: if finite(found.frobenius_sq).is_none() {
+        status: if !found.in_range {
             Status::Overflow
         } else if enough {
             Status::Ok
@@ -124,8 +125,4 @@ fn storage_eps(dtype: Dtype) -> f64 {
         Dtype::BF16 => 2f64.powi(-7),
         _ => f64::from(f32::EPSILON),
     }
-}
-
-fn finite(x: f64) -> Option<f64> {
-    x.is_finite().then_some(x)
 }

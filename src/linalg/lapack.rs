@@ -1,0 +1,62 @@
+//! The LAPACK routines in use, behind plain types: the only file that names ndarray-linalg, so that
+//! another library can take its place.
+//!
+//! Nothing is checked here. [`super::svd`] and [`super::eigen`] see to it that only finite matrices
+//! of permitted sizes come in, and that what goes out is what was asked for.
+
+use ndarray::Array2;
+use ndarray_linalg::{EigValshInto, EighInto, JobSvd, SVD, SVDDC, UPLO};
+
+/// The routines for singular values, in the order in which they are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// `gesdd`: divide and conquer
+    DivideAndConquer,
+    /// `gesvd`: QR iteration
+    QrIteration,
+}
+
+impl Driver {
+    pub(super) const ORDER: [Self; 2] = [Self::DivideAndConquer, Self::QrIteration];
+}
+
+/// Thin decomposition `A = U diag(σ) Vᵀ`: `[m, k]`, `[k]`, `[k, n]` with `k = min(m, n)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decomposition {
+    /// Columns are left singular vectors
+    pub u: Array2<f64>,
+    /// Descending
+    pub sigma: Vec<f64>,
+    /// Rows are right singular vectors
+    pub vt: Array2<f64>,
+}
+
+pub(super) fn singular_values(a: &Array2<f64>, driver: Driver) -> Option<Vec<f64>> {
+    let (_, sigma, _) = match driver {
+        Driver::DivideAndConquer => a.svddc(JobSvd::None).ok()?,
+        Driver::QrIteration => a.svd(false, false).ok()?,
+    };
+    Some(sigma.to_vec())
+}
+
+pub(super) fn singular_vectors(a: &Array2<f64>, driver: Driver) -> Option<Decomposition> {
+    let (u, sigma, vt) = match driver {
+        Driver::DivideAndConquer => a.svddc(JobSvd::Some).ok()?,
+        Driver::QrIteration => a.svd(true, true).ok()?,
+    };
+    let (u, vt, k) = (u?, vt?, sigma.len());
+    // `gesvd` is called for square U and V.
+    let (u, vt) = (u.slice_move(ndarray::s![.., ..k]), vt.slice_move(ndarray::s![..k, ..]));
+    Some(Decomposition { u, sigma: sigma.to_vec(), vt })
+}
+
+/// Eigenvalues of a symmetric matrix, both triangles of which are given, ascending.
+pub(super) fn eigenvalues(a: Array2<f64>) -> Option<Vec<f64>> {
+    Some(a.eigvalsh_into(UPLO::Lower).ok()?.to_vec())
+}
+
+/// The same with the eigenvectors, as columns.
+pub(super) fn eigenvectors(a: Array2<f64>) -> Option<(Vec<f64>, Array2<f64>)> {
+    let (values, vectors) = a.eigh_into(UPLO::Lower).ok()?;
+    Some((values.to_vec(), vectors))
+}
