@@ -25,6 +25,7 @@ mod manifest;
 mod run;
 #[cfg(test)]
 pub(crate) mod sample;
+mod slice;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use info::{RunInfo, Versions};
 pub use metrics::MetricsRow;
 pub use read::Tensor;
 pub use run::{Checkpoint, CheckpointRef, Run, escaped};
+pub use slice::Slices;
 pub use write::{Data, TensorRef};
 pub use writer::{RunWriter, Start};
 

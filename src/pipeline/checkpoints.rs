@@ -124,13 +124,23 @@ impl Item<'_> {
                 Error::Internal(_) => Status::InternalError,
                 _ => Status::Unreadable,
             },
-            row: FailureRow {
-                path: self.file.clone(),
-                run: Some(self.run.name.clone()),
-                step: i64::try_from(self.source.step).ok(),
-                ..failure(&error, &archive.path)
-            },
+            row: checkpoint_failure(&error, self.source, self.file.clone(), &archive.path),
         })
+    }
+}
+
+/// The row of a checkpoint that could not be used.
+pub(super) fn checkpoint_failure(
+    error: &Error,
+    checkpoint: &CheckpointRef,
+    file: String,
+    archive: &Path,
+) -> FailureRow {
+    FailureRow {
+        path: file,
+        run: Some(checkpoint.run.clone()),
+        step: i64::try_from(checkpoint.step).ok(),
+        ..failure(error, archive)
     }
 }
 
@@ -156,6 +166,6 @@ fn run_failure(error: &Error, archive: &Path) -> FailureRow {
 }
 
 /// Path relative to the archive, with `/` between folders and `\xNN` for bytes that are no UTF-8.
-fn relative(path: &Path, archive: &Path) -> String {
+pub(super) fn relative(path: &Path, archive: &Path) -> String {
     escaped(path.strip_prefix(archive).unwrap_or(path).as_os_str())
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use ndarray::{Array2, Axis, s};
 
+use super::measures::spectra::storage_path;
 use super::run::RunContext;
 use super::watchdog;
 use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor};
@@ -182,7 +183,7 @@ fn matrices(tensor: &Tensor, found: &mut Vec<MatrixValues>) -> Result<usize> {
     }
     let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
     let prepared = values.axis_iter(Axis(0)).map(Prepared::new).collect();
-    let work: fn(&_) -> _ = match empty.path() {
+    let work: fn(&_) -> _ = match storage_path(dtype) {
         Path::Svd => |matrix| decompose(matrix, Prepared::singular_values),
         Path::Gram => |matrix| decompose(matrix, Prepared::gram_singular_values),
     };

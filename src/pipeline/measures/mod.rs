@@ -6,23 +6,21 @@
 mod checkpoints;
 mod circuit;
 pub mod losses;
-mod spectra;
+pub(super) mod spectra;
 
 pub use checkpoints::Checkpoints;
 pub use circuit::{FourierNorms, Frequencies, Neurons, Progress};
 pub use spectra::{SingularValues, Spectra};
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::output::Replacement;
-use super::run::RunContext;
 use super::view::View;
 use crate::config::names::named_enum;
 use crate::error::Result;
 use crate::tables::{
-    CheckpointRow, FourierRow, FrequencyRow, NeuronRow, ProgressRow, Row, SingularValueRow,
-    SpectrumRow, TrainingRow,
+    CheckpointRow, FourierRow, FrequencyRow, MovementRow, NeuronRow, ProgressRow, Row,
+    SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
 };
 
 /// A checkpoint in, rows out.
@@ -79,7 +77,8 @@ macro_rules! measures {
                 $($( self.$field.append(&mut other.$field); )+)+
             }
 
-            /// Hand the tables of these measures to an output.
+            /// Hand the tables of these measures to an output, with the metadata of all and of
+            /// each one's own.
             ///
             /// # Errors
             /// As [`Replacement::table`].
@@ -88,34 +87,17 @@ macro_rules! measures {
                 kinds: &[MeasureKind],
                 to: &mut Replacement<'_>,
                 metadata: &BTreeMap<String, String>,
-                runs: &[&RunContext],
+                own: impl Fn(MeasureKind) -> Option<(String, String)>,
             ) -> Result<()> {
                 $( if kinds.contains(&MeasureKind::$kind) {
-                    let metadata = MeasureKind::$kind.metadata(metadata, runs);
+                    let mut metadata = metadata.clone();
+                    metadata.extend(own(MeasureKind::$kind));
                     $( to.table(self.$field, &metadata)?; )+
                 } )+
                 Ok(())
             }
         }
     };
-}
-
-impl MeasureKind {
-    /// Metadata of this measure's tables: what all have, and its own. They do not depend on which
-    /// other measures were asked for.
-    fn metadata(
-        self,
-        common: &BTreeMap<String, String>,
-        runs: &[&RunContext],
-    ) -> BTreeMap<String, String> {
-        let mut metadata = common.clone();
-        if self == Self::Spectra {
-            // Matrices whose singular values did not come from the first driver.
-            let count: usize = runs.iter().map(|run| run.svd_fallbacks.load(Relaxed)).sum();
-            metadata.insert("svd_fallbacks".into(), count.to_string());
-        }
-        metadata
-    }
 }
 
 measures! {
@@ -129,4 +111,7 @@ measures! {
     /// Brings `singular_values`
     Spectra = "spectra":
         spectra: SpectrumRow = Spectra, singular_values: SingularValueRow = SingularValues;
+    /// Of each run as a whole, like `trajectory`
+    Movement = "movement": movement: MovementRow;
+    Trajectory = "trajectory": trajectory: TrajectoryRow;
 }

@@ -69,18 +69,12 @@ fn measured(matrix: &MatrixValues, row: SpectrumRow) -> SpectrumRow {
     let sigma = match &matrix.sigma {
         Ok(sigma) => sigma,
         Err(reason) => {
-            let status = match reason {
-                NoSpectrum::Empty => Status::Empty,
-                NoSpectrum::NonFinite => Status::NonFinite,
-                NoSpectrum::TooLarge => Status::TooLarge,
-                NoSpectrum::NoConvergence => Status::SvdNoConvergence,
-                NoSpectrum::Timeout => Status::SvdTimeout,
-            };
+            let status = no_spectrum(*reason);
             return SpectrumRow { status, ..row };
         }
     };
     let eps = storage_eps(matrix.dtype);
-    let found = spectra::spectrum(sigma, matrix.rows, matrix.cols, eps, matrix.path());
+    let found = spectra::spectrum(sigma, matrix.rows, matrix.cols, eps, storage_path(matrix.dtype));
     let enough = found.power_law.is_some() && found.marchenko_pastur.is_some();
     let count = |n: usize| Some(n as i64);
     SpectrumRow {
@@ -108,17 +102,25 @@ fn measured(matrix: &MatrixValues, row: SpectrumRow) -> SpectrumRow {
     }
 }
 
-impl MatrixValues {
-    /// How the values are computed: what was stored in 64 bits deserves the SVD; for narrower types
-    /// the Gram matrix is accurate below their rounding.
-    #[must_use]
-    pub fn path(&self) -> Path {
-        if self.dtype == Dtype::F64 { Path::Svd } else { Path::Gram }
+/// Why there is no spectrum, as a status.
+pub(in crate::pipeline) fn no_spectrum(reason: NoSpectrum) -> Status {
+    match reason {
+        NoSpectrum::Empty => Status::Empty,
+        NoSpectrum::NonFinite => Status::NonFinite,
+        NoSpectrum::TooLarge => Status::TooLarge,
+        NoSpectrum::NoConvergence => Status::SvdNoConvergence,
+        NoSpectrum::Timeout => Status::SvdTimeout,
     }
 }
 
+/// How singular values are computed: what was stored in 64 bits deserves the SVD; for narrower types
+/// the Gram matrix is accurate below their rounding.
+pub(in crate::pipeline) fn storage_path(dtype: Dtype) -> Path {
+    if dtype == Dtype::F64 { Path::Svd } else { Path::Gram }
+}
+
 /// Rounding at 1 of a storage type.
-fn storage_eps(dtype: Dtype) -> f64 {
+pub(in crate::pipeline) fn storage_eps(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::F64 => f64::EPSILON,
         Dtype::F16 => 2f64.powi(-10),
