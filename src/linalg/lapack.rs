@@ -5,7 +5,7 @@
 //! of permitted sizes come in, and that what goes out is what was asked for.
 
 use ndarray::Array2;
-use ndarray_linalg::{EigValshInto, EighInto, JobSvd, SVD, SVDDC, UPLO};
+use ndarray_linalg::{EighInto, JobSvd, Lapack, MatrixLayout, SVD, SVDDC, UPLO};
 
 /// The routines for singular values, in the order in which they are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +50,18 @@ pub(super) fn singular_vectors(a: &Array2<f64>, driver: Driver) -> Option<Decomp
     Some(Decomposition { u, sigma: sigma.to_vec(), vt })
 }
 
-/// Eigenvalues of a symmetric matrix, both triangles of which are given, ascending.
-pub(super) fn eigenvalues(a: Array2<f64>) -> Option<Vec<f64>> {
-    Some(a.eigvalsh_into(UPLO::Lower).ok()?.to_vec())
+/// Eigenvalues of a symmetric matrix, ascending; only its diagonal and what is right of it are read.
+///
+/// Not by `eigvalsh`, which in ndarray-linalg 0.18 computes the eigenvectors, too, and throws them
+/// away: five times the time.
+pub(super) fn eigenvalues(mut a: Array2<f64>) -> Option<Vec<f64>> {
+    let n = i32::try_from(a.nrows()).ok()?;
+    // By columns, as LAPACK reads it, the triangle is the lower one.
+    let layout = MatrixLayout::F { col: n, lda: n };
+    f64::eigh(false, layout, UPLO::Lower, a.as_slice_mut()?).ok()
 }
 
-/// The same with the eigenvectors, as columns.
+/// Eigenvalues of a symmetric matrix, given in full, ascending, and the eigenvectors as columns.
 pub(super) fn eigenvectors(a: Array2<f64>) -> Option<(Vec<f64>, Array2<f64>)> {
     let (values, vectors) = a.eigh_into(UPLO::Lower).ok()?;
     Some((values.to_vec(), vectors))

@@ -208,11 +208,20 @@ fn is_sound(sigma: &[f64], (energy, tolerance): (f64, f64)) -> bool {
     descending && positive && (sum - energy).abs() <= tolerance
 }
 
-/// `A Aᵀ` or `Aᵀ A`, whichever is smaller; both triangles.
+/// `A Aᵀ` or `Aᵀ A`, whichever is smaller: its diagonal and what is right of it. What is left of it is
+/// in part zero.
 fn gram(a: ArrayView2<'_, f64>) -> Array2<f64> {
+    // Panels of rows, so that little is computed twice; narrow ones make slow products.
+    const ROWS: usize = 64;
     // [short, long]
     let a = if a.nrows() <= a.ncols() { a } else { a.reversed_axes() };
-    super::matmul(a, a.t())
+    let mut gram = Array2::zeros((a.nrows(), a.nrows()));
+    for first in (0..a.nrows()).step_by(ROWS) {
+        let end = (first + ROWS).min(a.nrows());
+        let (own, others) = (a.slice(s![first..end, ..]), a.slice(s![first.., ..]));
+        super::matmul_into(own, others.t(), 0.0, gram.slice_mut(s![first..end, first..]));
+    }
+    gram
 }
 
 /// Singular values in descending order, by the SVD: `gesdd`, or `gesvd` where that fails.
