@@ -27,3 +27,21 @@ compare --name "mainline step, 2 threads, over its floor" \
 compare --name "mainline step, 2 threads against 1" \
     --unit ms --key ms_per_step_median --target 1.8 \
     --ours "$(ours 2)" --peer "$(ours 1)"
+
+# Spectra of a folder of checkpoints. 300 of them measure what 1,000 do: time is linear.
+matrices=$(mktemp -d)
+trap 'rm -rf "$matrices"' EXIT
+"$python" benches/peers/make_matrices.py "$matrices" --checkpoints 300
+spectra() { echo "cargo bench --locked --quiet --bench spectra -- $matrices --threads $1"; }
+svd="$python benches/peers/spectra.py $matrices"
+compare --name "spectra of 10 matrices 128×512 f32, 2 threads, against NumPy on two processes" \
+    --unit s --key seconds_per_checkpoint --target 2 --ours "$(spectra 2)" --peer "$svd"
+compare --name "the same, 2 threads against 1" \
+    --unit s --key seconds_per_checkpoint --target 1.8 --ours "$(spectra 2)" --peer "$(spectra 1)"
+if "$python" -c 'import weightwatcher' 2>/dev/null; then
+    compare --name "the same against WeightWatcher on two processes" \
+        --unit s --key seconds_per_checkpoint --target 10 \
+        --ours "$(spectra 2)" --peer "$svd --tool weightwatcher --limit 20"
+else
+    echo "no WeightWatcher: pip install -r benches/peers/requirements-weightwatcher.txt" >&2
+fi

@@ -157,53 +157,72 @@ impl<'a> View<'a> {
     /// [`crate::Error::Internal`] if LAPACK did not end in time, again and again.
     pub fn singular_values(&self) -> Result<&[MatrixValues]> {
         if self.singular_values.get().is_none() {
-            let mut found = Vec::new();
-            for tensor in &self.checkpoint.tensors {
-                let fallbacks = matrices(tensor, &mut found)?;
-                self.run.svd_fallbacks.fetch_add(fallbacks, Ordering::Relaxed);
-            }
+            let found = all_singular_values(&self.checkpoint.tensors)?;
+            let second = found.iter().filter(|(_, fallback)| *fallback).count();
+            self.run.svd_fallbacks.fetch_add(second, Ordering::Relaxed);
+            let found = found.into_iter().map(|(values, _)| values).collect();
             let _ = self.singular_values.set(found);
         }
         Ok(self.singular_values.get().map_or(&[], Vec::as_slice))
     }
 }
 
-/// Singular values of each matrix of a tensor; returns how many had to be computed by another driver
-/// than the first.
-fn matrices(tensor: &Tensor, found: &mut Vec<MatrixValues>) -> Result<usize> {
-    let [leading @ .., rows, cols] = tensor.shape.as_slice() else { return Ok(0) };
-    let (rows, cols) = (*rows, *cols);
-    let batch: usize = leading.iter().product();
-    let (name, dtype, sigma) = (tensor.name.clone(), tensor.dtype, Err(NoSpectrum::Empty));
-    let mut empty = MatrixValues { tensor: name, dtype, batch_index: 0, rows, cols, sigma };
-    if tensor.values.is_empty() {
-        // One row says so, however many matrices without entries the shape promises.
-        found.push(empty);
-        return Ok(0);
+/// Memory for copies of matrices that are decomposed together, and for one more.
+const COPIES: usize = 16 << 20;
+
+/// A matrix on its way to LAPACK, or why it does not go there.
+type Waiting = (Result<Prepared, NoSpectrum>, Path);
+
+/// Singular values of every matrix, and whether another driver than the first had to find them.
+fn all_singular_values(tensors: &[Tensor]) -> Result<Vec<(MatrixValues, bool)>> {
+    let (mut found, mut waiting, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for tensor in tensors {
+        let [leading @ .., rows, cols] = tensor.shape.as_slice() else { continue };
+        let (rows, cols) = (*rows, *cols);
+        let batch: usize = leading.iter().product();
+        let (name, dtype, sigma) = (tensor.name.clone(), tensor.dtype, Err(NoSpectrum::Empty));
+        let empty = MatrixValues { tensor: name, dtype, batch_index: 0, rows, cols, sigma };
+        if tensor.values.is_empty() {
+            // One row says so, however many matrices without entries the shape promises.
+            found.push((empty, false));
+            waiting.push((Err(NoSpectrum::Empty), Path::Svd));
+            continue;
+        }
+        let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
+        for (batch_index, matrix) in values.axis_iter(Axis(0)).enumerate() {
+            found.push((MatrixValues { batch_index, ..empty.clone() }, false));
+            waiting.push((Prepared::new(matrix), storage_path(dtype)));
+            bytes += matrix.len() * size_of::<f64>();
+            if bytes > COPIES {
+                finish(&mut found, &mut waiting)?;
+                bytes = 0;
+            }
+        }
     }
-    let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
-    let prepared = values.axis_iter(Axis(0)).map(Prepared::new).collect();
-    let work: fn(&_) -> _ = match storage_path(dtype) {
-        Path::Svd => |matrix| decompose(matrix, Prepared::singular_values),
-        Path::Gram => |matrix| decompose(matrix, Prepared::gram_singular_values),
-    };
-    let mut fallbacks = 0;
-    let found_values =
-        watchdog::each_in_time(prepared, |_| watchdog::time_limit((rows, cols)), work)?;
-    for (batch_index, result) in found_values.into_iter().enumerate() {
-        let result = result.unwrap_or(Err(NoSpectrum::Timeout));
-        fallbacks += usize::from(result.as_ref().is_ok_and(|values| values.fallback));
-        empty.batch_index = batch_index;
-        found.push(MatrixValues { sigma: result.map(|values| values.sigma), ..empty.clone() });
-    }
-    Ok(fallbacks)
+    finish(&mut found, &mut waiting)?;
+    Ok(found)
 }
 
-fn decompose(
-    matrix: &Result<Prepared, NoSpectrum>,
-    routine: fn(&Prepared) -> Result<Values, NoSpectrum>,
-) -> Result<Values, NoSpectrum> {
-    routine(matrix.as_ref().map_err(|reason| *reason)?)
+/// Decompose the matrices that wait, which are the last of those found.
+fn finish(found: &mut [(MatrixValues, bool)], waiting: &mut Vec<Waiting>) -> Result<()> {
+    let limit =
+        |(matrix, _): &Waiting| watchdog::time_limit(matrix.as_ref().map_or((0, 0), Prepared::dim));
+    let results = watchdog::each_in_time(std::mem::take(waiting), limit, decompose)?;
+    let first = found.len() - results.len();
+    for (found, result) in found[first..].iter_mut().zip(results) {
+        let values = result.unwrap_or(Err(NoSpectrum::Timeout));
+        found.1 = values.as_ref().is_ok_and(|values| values.fallback);
+        found.0.sigma = values.map(|values| values.sigma);
+    }
+    Ok(())
+}
+
+fn decompose((matrix, path): &Waiting) -> Result<Values, NoSpectrum> {
+    let matrix = matrix.as_ref().map_err(|reason| *reason)?;
+    match path {
+        Path::Svd => matrix.singular_values(),
+        Path::Gram => matrix.gram_singular_values(),
+    }
 }
 
 impl Grid {

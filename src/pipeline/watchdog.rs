@@ -5,12 +5,11 @@
 //! its place: LAPACK cannot be interrupted, and a stuck routine holds its core until the process ends.
 //! Hence a limit on how often that may happen.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -54,40 +53,66 @@ pub fn each_in_time<A: Send + Sync + 'static, T: Send + 'static>(
                  `groundswell doctor` tests the BLAS library"
             )));
         }
-        let results = start(&items, done.len(), work)?;
-        for item in &items[done.len()..] {
-            match results.recv_timeout(limit(item)) {
-                Ok(result) => done.push(Some(result.unwrap_or_else(|panic| resume_unwind(panic)))),
-                Err(RecvTimeoutError::Timeout) => {
-                    TIMEOUTS.fetch_add(1, Ordering::Relaxed);
-                    BESIDE.with(|beside| beside.borrow_mut().take());
-                    done.push(None);
-                    break;
-                }
+        let (results, end) = start(&items, done.len(), work)?;
+        let left = &items[done.len()..];
+        let mut late = false;
+        let mut seen = 0;
+        while seen < left.len() && !late {
+            match end.recv_timeout(limit(&left[seen])) {
+                Ok(()) => break,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::Internal("a thread of the watchdog ended early".into()));
                 }
+                Err(RecvTimeoutError::Timeout) => {
+                    let now = lock(&results).len();
+                    late = now == seen;
+                    seen = now;
+                }
             }
+        }
+        let finished = std::mem::take(&mut *lock(&results));
+        if late {
+            BESIDE.with(|beside| beside.borrow_mut().take());
+        }
+        // It may have come in after all, at the last moment.
+        late &= finished.len() == seen;
+        for result in finished {
+            done.push(Some(result.unwrap_or_else(|panic| resume_unwind(panic))));
+        }
+        if late {
+            TIMEOUTS.fetch_add(1, Ordering::Relaxed);
+            done.push(None);
         }
     }
     Ok(done)
 }
 
-/// Begin with the item `from`; the results come one by one.
+/// Results so far, in order.
+type Results<T> = Arc<Mutex<Vec<thread::Result<T>>>>;
+
+fn lock<T>(results: &Results<T>) -> MutexGuard<'_, Vec<thread::Result<T>>> {
+    results.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begin with the item `from`. The end is told once, so that nobody wakes for each result.
 fn start<A: Send + Sync + 'static, T: Send + 'static>(
     items: &Arc<Vec<A>>,
     from: usize,
     work: fn(&A) -> T,
-) -> Result<Receiver<Result<T, Box<dyn Any + Send>>>> {
-    let (sender, results) = mpsc::channel();
-    let items = Arc::clone(items);
+) -> Result<(Results<T>, Receiver<()>)> {
+    let (sender, end) = mpsc::channel();
+    let results: Results<T> = Arc::default();
+    let (items, found) = (Arc::clone(items), Arc::clone(&results));
     let job: Job = Box::new(move || {
         for item in &items[from..] {
-            // Nobody listens any more: this one was late.
-            if sender.send(catch_unwind(AssertUnwindSafe(|| work(item)))).is_err() {
-                break;
+            let result = catch_unwind(AssertUnwindSafe(|| work(item)));
+            if Arc::strong_count(&found) == 1 {
+                return; // Nobody waits any more: this one was late.
             }
+            lock(&found).push(result);
         }
+        drop(items);
+        let _ = sender.send(());
     });
     BESIDE.with(|beside| {
         let mut beside = beside.borrow_mut();
@@ -97,7 +122,7 @@ fn start<A: Send + Sync + 'static, T: Send + 'static>(
         };
         jobs.send(job).map_err(|_| Error::Internal("the thread of the watchdog is gone".into()))
     })?;
-    Ok(results)
+    Ok((results, end))
 }
 
 fn spawn() -> Result<Sender<Job>> {
