@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod durable;
+pub mod dynamics;
 pub mod error;
 pub mod fourier;
 pub mod landscape;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::archive::{Checkpoint, Data, Tensor, TensorRef};
 use crate::error::{Error, Result};
 use crate::linalg::Scalar;
+use crate::model::Network;
 use crate::params::{Layout, Params, Slot};
 
 /// The tensors of this layout, whose names in the file begin with `prefix`. Other tensors of the
@@ -31,12 +32,31 @@ pub fn from_checkpoint<F: Scalar>(
     Ok(Params::from_values(layout, &values))
 }
 
+/// The weights of a network, in whichever of the two layouts the checkpoint is.
+///
+/// # Errors
+/// [`Error::MissingTensor`] or [`Error::Shape`]; in the layout of TransformerLens
+/// [`Error::OtherWeights`], with all that does not fit.
+pub fn of_network<F: Scalar>(checkpoint: &Checkpoint, net: &Network) -> Result<Params<F>> {
+    match FileLayout::of(&checkpoint.tensors) {
+        FileLayout::Published => from_checkpoint(checkpoint, net.layout(), ""),
+        layout @ FileLayout::TransformerLens => file_layout::from_tensors(&checkpoint.tensors, net)
+            .map_err(|misfits| file_layout::refusal(&checkpoint.path, layout, misfits)),
+    }
+}
+
 /// Make sure that a checkpoint holds a network's tensors, in their shapes.
 ///
 /// # Errors
-/// [`Error::MissingTensor`] or [`Error::Shape`].
-pub fn check(checkpoint: &Checkpoint, layout: &Layout) -> Result<()> {
-    layout.slots().iter().try_for_each(|slot| fitting(checkpoint, slot, "").map(|_| ()))
+/// As [`of_network`].
+pub fn check(checkpoint: &Checkpoint, net: &Network) -> Result<()> {
+    match FileLayout::of(&checkpoint.tensors) {
+        FileLayout::Published => {
+            let mut slots = net.layout().slots().iter();
+            slots.try_for_each(|slot| fitting(checkpoint, slot, "").map(|_| ()))
+        }
+        FileLayout::TransformerLens => of_network::<f64>(checkpoint, net).map(|_| ()),
+    }
 }
 
 /// The tensor for this slot.

@@ -11,6 +11,8 @@ if [ ! -x "$python" ]; then
     python3 -m venv benches/peers/.venv
     "$python" -m pip install --quiet --disable-pip-version-check -r benches/peers/requirements.txt
 fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 pure="--no-default-features --features gemm"
 cargo build --release --locked --quiet --bins
 cargo bench --locked --quiet --bench mainline -- --threads 1 --steps 1 >&2
@@ -38,10 +40,25 @@ compare --name "mainline step, 2 threads, with feature gemm against OpenBLAS" \
     --unit ms --key ms_per_step_median \
     --ours "$(ours 2 "$pure")" --peer "$(ours 2)"
 
+# Spectra of a folder of checkpoints. 300 of them measure what 1,000 do: time is linear.
+matrices="$work/matrices"
+"$python" benches/peers/make_matrices.py "$matrices" --checkpoints 300
+spectra() { echo "cargo bench --locked --quiet --bench spectra -- $matrices --threads $1"; }
+svd="$python benches/peers/spectra.py $matrices"
+compare --name "spectra of 10 matrices 128×512 f32, 2 threads, against NumPy on two processes" \
+    --unit s --key seconds_per_checkpoint --target 2 --ours "$(spectra 2)" --peer "$svd"
+compare --name "the same, 2 threads against 1" \
+    --unit s --key seconds_per_checkpoint --target 1.8 --ours "$(spectra 2)" --peer "$(spectra 1)"
+if "$python" -c 'import weightwatcher' 2>/dev/null; then
+    compare --name "the same against WeightWatcher on two processes" \
+        --unit s --key seconds_per_checkpoint --target 10 \
+        --ours "$(spectra 2)" --peer "$svd --tool weightwatcher --limit 20"
+else
+    echo "no WeightWatcher: pip install -r benches/peers/requirements-weightwatcher.txt" >&2
+fi
+
 echo
 echo "The mainline run, archive included:"
-run=$(mktemp -d)
-trap 'rm -rf "$run"' EXIT
-"${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --out "$run/mainline"
+"${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --out "$work/mainline"
 echo
 "$python" benches/peers/parity_check.py

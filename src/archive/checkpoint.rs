@@ -125,14 +125,23 @@ impl CheckpointRef {
         if self.is_index { Index::read(&self.path)?.digest() } else { read::digest(&self.path) }
     }
 
+    /// The file, or all files that the index names.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::Checkpoint`] for an index that cannot be read.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        if self.is_index {
+            Ok(Index::read(&self.path)?.files())
+        } else {
+            Ok(vec![self.path.clone()])
+        }
+    }
+
     /// Whether something says what the bytes ought to be: a manifest, or the name of a blob.
     #[must_use]
     pub fn is_verified(&self) -> bool {
-        let files = || {
-            let index = self.is_index.then(|| Index::read(&self.path).ok()).flatten();
-            index.map_or_else(|| vec![self.path.clone()], |index| index.files())
-        };
-        self.blake3.is_some() || files().iter().all(|path| blob_digest(path).is_some())
+        let named = |files: Vec<PathBuf>| files.iter().all(|path| blob_digest(path).is_some());
+        self.blake3.is_some() || self.files().is_ok_and(named)
     }
 
     /// Read one file, or all that the index names.

@@ -155,7 +155,7 @@ fn stable<T>(path: &Path, read: impl Fn(&Source) -> Result<T>) -> Result<T> {
 
 /// What tells a file from another one, or from itself after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     length: u64,
@@ -173,15 +173,23 @@ impl From<&Metadata> for Stamp {
     }
 }
 
+/// What tells the file at this path from others, and from itself after a change.
+///
+/// # Errors
+/// [`Error::Read`].
+pub(super) fn stamp_of(path: &Path) -> Result<Stamp> {
+    Ok(Source::open(path)?.stamp)
+}
+
 /// An open regular file.
-struct Source {
+pub(super) struct Source {
     path: PathBuf,
     file: File,
-    stamp: Stamp,
+    pub(super) stamp: Stamp,
 }
 
 impl Source {
-    fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         // Asked before opening, which on a pipe would wait for a writer.
         let regular = |file: &Metadata| {
             let problem = || io::Error::new(ErrorKind::InvalidInput, "not a regular file");
@@ -198,7 +206,7 @@ impl Source {
         Ok(Self { path: path.to_owned(), file, stamp })
     }
 
-    fn is_unchanged(&self) -> Result<bool> {
+    pub(super) fn is_unchanged(&self) -> Result<bool> {
         let now = fs::metadata(&self.path).map_err(|error| {
             let gone = error.kind() == ErrorKind::NotFound;
             let problem = if gone { "disappeared while running".into() } else { error.to_string() };
@@ -209,7 +217,7 @@ impl Source {
     }
 
     /// Fill `buffer` from `offset`; one more try if the device fails.
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+    pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         let once = |buffer: &mut [u8]| self.file.read_exact_at(buffer, offset);
         once(buffer).or_else(|_| once(buffer)).map_err(|error| {
             let problem = format!("I/O error at offset {offset}: {error}");

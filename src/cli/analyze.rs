@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::source::SourceArgs;
 use super::{shared_progress, signals, summarise};
+use crate::dynamics::trajectory::Weighting;
 use crate::pipeline::analyze::{Request, analyze};
 use crate::pipeline::measures::MeasureKind;
 
@@ -24,9 +25,13 @@ pub struct AnalyzeArgs {
     pub out: PathBuf,
 
     /// Only these, comma-separated: checkpoints, training, progress, frequencies, fourier, neurons,
-    /// spectra [default: all]
+    /// spectra, movement, trajectory [default: all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub measures: Vec<MeasureKind>,
+
+    /// What a checkpoint counts in table trajectory: the time around it, or the same as any other
+    #[arg(long, value_name = "time|uniform", default_value_t = Weighting::Time)]
+    pub trajectory_weights: Weighting,
 
     /// Number of threads [default: one per core]; the tables do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -54,6 +59,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<u8> {
         measures: &args.measures,
         threads: signals::threads(args.threads),
         strict: args.strict,
+        trajectory_weights: args.trajectory_weights,
         stop: &stop,
     };
     let summary = analyze(&request, &progress)?;

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{Activation, Split, Task};
+use super::names::{Activation, Outputs, Split, Task};
 use super::{RunConfig, Settings, toml_fault};
 use crate::error::{Error, Result};
 
@@ -52,6 +52,7 @@ pub struct Dimensions {
     pub d_model: usize,
     pub heads: usize,
     pub d_mlp: usize,
+    pub outputs: Outputs,
 }
 
 impl Facts {
@@ -114,7 +115,8 @@ impl Facts {
     /// As [`Facts::config`].
     pub fn check(&self) -> Result<()> {
         if self.missing().is_empty() {
-            self.config(Dimensions { d_model: 1, heads: 1, d_mlp: 1 })?;
+            let smallest = Dimensions { d_model: 1, heads: 1, d_mlp: 1, outputs: Outputs::Tokens };
+            self.config(smallest)?;
         }
         Ok(())
     }
@@ -141,6 +143,7 @@ impl Facts {
             d_model: Some(network.d_model),
             heads: Some(network.heads),
             d_mlp: Some(network.d_mlp),
+            outputs: Some(network.outputs),
             activation: activation.or(Some(Activation::Relu)),
             ..Settings::default()
         };
@@ -164,7 +167,7 @@ mod tests {
         let options = Facts { modulus: Some(5), train_fraction: Some(0.5), ..Facts::default() };
         let all = options.or(facts);
         assert_eq!((all.modulus, all.task, all.missing().len()), (Some(5), Some(Task::Add), 0));
-        let network = Dimensions { d_model: 8, heads: 2, d_mlp: 16 };
+        let network = Dimensions { d_model: 8, heads: 2, d_mlp: 16, outputs: Outputs::Residues };
         let config = all.config(network).unwrap();
         assert_eq!(
             (config.modulus, config.d_model, config.heads, config.d_mlp),

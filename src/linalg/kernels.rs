@@ -26,6 +26,28 @@ pub fn fold_lanes<F: Scalar>(mut partial: [F; LANES]) -> F {
     partial[0]
 }
 
+/// `Σ_i a_i b_i`, in `LANES` partial sums.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline(always)]
+pub fn dot<F: Scalar>(a: &[F], b: &[F]) -> F {
+    assert_eq!(a.len(), b.len());
+    let mut partial = [F::zero(); LANES];
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    for (x, y) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            partial[lane] += x[lane] * y[lane];
+        }
+    }
+    for (lane, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
+        partial[lane] += *x * *y;
+    }
+    // Hidden from the optimiser, which would shape the loop above after the halving.
+    fold_lanes(std::hint::black_box(partial))
+}
+
 /// `y ← y + a x`.
 ///
 /// # Panics
@@ -340,6 +362,13 @@ mod tests {
                 let expected = 0.5 * (softmax - f64::from(u8::from(c == label)));
                 prop_assert!((d - expected).abs() < 1e-14, "{} {}", d, expected);
             }
+        }
+
+        #[test]
+        fn dot_adds_every_product(a in prop::collection::vec(-4.0..4.0f64, 0..70)) {
+            let b: Vec<f64> = a.iter().map(|x| x + 1.0).collect();
+            let expected: f64 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
+            prop_assert!((dot(&a, &b) - expected).abs() < 1e-12);
         }
     }
 }

@@ -1,8 +1,13 @@
-//! BLAS and LAPACK, through ndarray and ndarray-linalg.
+//! BLAS and LAPACK behind plain types, through ndarray and ndarray-linalg: the only file that names
+//! them. Where they are not to be had, [`pure`](../pure.rs) takes its place.
+//!
+//! Nothing is checked here. [`super::svd`] and [`super::eigen`] see to it that only finite matrices
+//! of permitted sizes come in, and that what goes out is what was asked for.
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat, linalg::general_mat_mul};
-use ndarray_linalg::{EigValsh, JobSvd, SVD, SVDDC, UPLO};
+use ndarray_linalg::{EighInto, JobSvd, Lapack, MatrixLayout, SVD, SVDDC, UPLO};
 
+/// `C ← A B + β C`
 pub(super) fn multiply<F: NdFloat>(
     a: ArrayView2<'_, F>,
     b: ArrayView2<'_, F>,
@@ -12,16 +17,62 @@ pub(super) fn multiply<F: NdFloat>(
     general_mat_mul(F::one(), &a, &b, beta, &mut c);
 }
 
-/// Singular values, descending; `None` if they do not converge.
-type Driver = fn(&Array2<f64>) -> Option<Vec<f64>>;
+/// The routines for singular values, in the order in which they are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// `gesdd`: divide and conquer
+    DivideAndConquer,
+    /// `gesvd`: QR iteration
+    QrIteration,
+}
 
-/// What finds singular values, in the order in which they are tried: `gesdd`, `gesvd`.
-pub(super) const SVD_DRIVERS: [Driver; 2] = [
-    |a| a.svddc(JobSvd::None).ok().map(|(_, sigma, _)| sigma.to_vec()),
-    |a| a.svd(false, false).ok().map(|(_, sigma, _)| sigma.to_vec()),
-];
+impl Driver {
+    pub(super) const ORDER: [Self; 2] = [Self::DivideAndConquer, Self::QrIteration];
+}
 
-/// Eigenvalues of a symmetric matrix, ascending; `None` if they do not converge.
-pub(super) fn symmetric_eigenvalues(a: &Array2<f64>) -> Option<Vec<f64>> {
-    a.eigvalsh(UPLO::Lower).ok().map(|values| values.to_vec())
+/// Thin decomposition `A = U diag(σ) Vᵀ`: `[m, k]`, `[k]`, `[k, n]` with `k = min(m, n)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decomposition {
+    /// Columns are left singular vectors
+    pub u: Array2<f64>,
+    /// Descending
+    pub sigma: Vec<f64>,
+    /// Rows are right singular vectors
+    pub vt: Array2<f64>,
+}
+
+pub(super) fn singular_values(a: &Array2<f64>, driver: Driver) -> Option<Vec<f64>> {
+    let (_, sigma, _) = match driver {
+        Driver::DivideAndConquer => a.svddc(JobSvd::None).ok()?,
+        Driver::QrIteration => a.svd(false, false).ok()?,
+    };
+    Some(sigma.to_vec())
+}
+
+pub(super) fn singular_vectors(a: &Array2<f64>, driver: Driver) -> Option<Decomposition> {
+    let (u, sigma, vt) = match driver {
+        Driver::DivideAndConquer => a.svddc(JobSvd::Some).ok()?,
+        Driver::QrIteration => a.svd(true, true).ok()?,
+    };
+    let (u, vt, k) = (u?, vt?, sigma.len());
+    // `gesvd` is called for square U and V.
+    let (u, vt) = (u.slice_move(ndarray::s![.., ..k]), vt.slice_move(ndarray::s![..k, ..]));
+    Some(Decomposition { u, sigma: sigma.to_vec(), vt })
+}
+
+/// Eigenvalues of a symmetric matrix, ascending; only its diagonal and what is right of it are read.
+///
+/// Not by `eigvalsh`, which in ndarray-linalg 0.18 computes the eigenvectors, too, and throws them
+/// away: five times the time.
+pub(super) fn eigenvalues(mut a: Array2<f64>) -> Option<Vec<f64>> {
+    let n = i32::try_from(a.nrows()).ok()?;
+    // By columns, as LAPACK reads it, the triangle is the lower one.
+    let layout = MatrixLayout::F { col: n, lda: n };
+    f64::eigh(false, layout, UPLO::Lower, a.as_slice_mut()?).ok()
+}
+
+/// Eigenvalues of a symmetric matrix, given in full, ascending, and the eigenvectors as columns.
+pub(super) fn eigenvectors(a: Array2<f64>) -> Option<(Vec<f64>, Array2<f64>)> {
+    let (values, vectors) = a.eigh_into(UPLO::Lower).ok()?;
+    Some((values.to_vec(), vectors))
 }

@@ -6,6 +6,7 @@
 //! through ndarray and ndarray-linalg, or faer, which needs nothing from the system.
 
 pub mod aligned;
+pub mod eigen;
 pub mod kernels;
 pub mod svd;
 

@@ -3,7 +3,7 @@
 use faer::linalg::matmul::matmul;
 use faer::traits::ComplexField;
 use faer::{Accum, Par, Side};
-use faer_ext::IntoFaer;
+use faer_ext::{IntoFaer, IntoNdarray};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat};
 
 /// β is 0 or 1.
@@ -18,13 +18,49 @@ pub(super) fn multiply<F: NdFloat + ComplexField>(
     matmul(c.into_faer(), accumulate, a.into_faer(), b.into_faer(), F::one(), Par::Seq);
 }
 
-/// Singular values, descending; `None` if they do not converge.
-type Driver = fn(&Array2<f64>) -> Option<Vec<f64>>;
+/// The routines for singular values, in the order in which they are tried: there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Driver {
+    DivideAndConquer,
+    /// Never tried here
+    #[allow(dead_code)]
+    QrIteration,
+}
 
-/// What finds singular values, in the order in which they are tried.
-pub(super) const SVD_DRIVERS: [Driver; 1] = [|a| a.view().into_faer().singular_values().ok()];
+impl Driver {
+    pub(super) const ORDER: [Self; 1] = [Self::DivideAndConquer];
+}
 
-/// Eigenvalues of a symmetric matrix, ascending; `None` if they do not converge.
-pub(super) fn symmetric_eigenvalues(a: &Array2<f64>) -> Option<Vec<f64>> {
-    a.view().into_faer().self_adjoint_eigenvalues(Side::Lower).ok()
+/// Thin decomposition `A = U diag(σ) Vᵀ`: `[m, k]`, `[k]`, `[k, n]` with `k = min(m, n)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decomposition {
+    /// Columns are left singular vectors
+    pub u: Array2<f64>,
+    /// Descending
+    pub sigma: Vec<f64>,
+    /// Rows are right singular vectors
+    pub vt: Array2<f64>,
+}
+
+pub(super) fn singular_values(a: &Array2<f64>, _driver: Driver) -> Option<Vec<f64>> {
+    a.view().into_faer().singular_values().ok()
+}
+
+pub(super) fn singular_vectors(a: &Array2<f64>, _driver: Driver) -> Option<Decomposition> {
+    let found = a.view().into_faer().thin_svd().ok()?;
+    let sigma = found.S().column_vector().iter().copied().collect();
+    let (u, v) = (found.U().into_ndarray(), found.V().into_ndarray());
+    Some(Decomposition { u: u.to_owned(), sigma, vt: v.t().to_owned() })
+}
+
+/// Eigenvalues of a symmetric matrix, ascending; only its diagonal and what is right of it are read.
+pub(super) fn eigenvalues(a: Array2<f64>) -> Option<Vec<f64>> {
+    a.view().into_faer().self_adjoint_eigenvalues(Side::Upper).ok()
+}
+
+/// Eigenvalues of a symmetric matrix, given in full, ascending, and the eigenvectors as columns.
+pub(super) fn eigenvectors(a: Array2<f64>) -> Option<(Vec<f64>, Array2<f64>)> {
+    let found = a.view().into_faer().self_adjoint_eigen(Side::Lower).ok()?;
+    let values = found.S().column_vector().iter().copied().collect();
+    Some((values, found.U().into_ndarray().to_owned()))
 }

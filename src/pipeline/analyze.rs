@@ -1,8 +1,8 @@
 //! `groundswell analyze`: every measure of every checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,10 +12,11 @@ use super::measures::{MeasureKind, Rows};
 use super::output::{self, Output};
 use super::patience::patiently;
 use super::run::{RunContext, Subject};
-use super::{Observe, Summary, in_parallel};
+use super::{Observe, Summary, dynamics, in_parallel};
 use crate::archive::{self, Archive};
 use crate::blas;
 use crate::config::Split;
+use crate::dynamics::trajectory::Weighting;
 use crate::error::{Error, Result};
 use crate::progress::KEY_THRESHOLD;
 use crate::tables::{CheckpointRow, TrainingRow};
@@ -33,6 +34,8 @@ pub struct Request<'a> {
     pub threads: usize,
     /// Write nothing if a single input cannot be used, or is not finite
     pub strict: bool,
+    /// What checkpoints count in `trajectory`
+    pub trajectory_weights: Weighting,
     /// Becomes the number of a signal when the work should stop
     pub stop: &'a AtomicUsize,
 }
@@ -55,7 +58,8 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     let archive = if request.strict { flawless(archive)? } else { archive };
     let mut output = Output::open(request.out, request.archive)?;
     let inputs = fingerprint(&archive, request.options.io_timeout);
-    if is_done(&output, &kinds, &inputs)? {
+    let wanted = |kind| parameters(&inputs, kind, request.trajectory_weights);
+    if is_done(&output, &kinds, wanted)? {
         return Ok(Summary::default());
     }
     refuse_stale(&output, &kinds, &inputs)?;
@@ -76,6 +80,12 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     })?;
 
     let nothing_usable = measured.iter().all(Result::is_err);
+    let usable: BTreeSet<(&str, u64)> = items
+        .iter()
+        .zip(&measured)
+        .filter(|(_, measured)| measured.is_ok())
+        .map(|(item, _)| (item.run.name.as_str(), item.source.step))
+        .collect();
     let mut rows = Rows::default();
     let mut summary = Summary { computed: items.len(), ..Summary::default() };
     let mut unsupported = 0;
@@ -99,6 +109,25 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         let found = format!("none of {} checkpoints can be used; the first: {first}", items.len());
         return Err(Error::NothingUsable { path: request.archive.to_owned(), found });
     }
+    let of_runs = dynamics::Request {
+        archive: &archive,
+        usable: &usable,
+        movement: kinds.contains(&MeasureKind::Movement),
+        trajectory: kinds.contains(&MeasureKind::Trajectory).then_some(request.trajectory_weights),
+        threads: request.threads,
+        stop: request.stop,
+        observe,
+    };
+    let of_runs = of_runs.measure()?;
+    rows.movement = of_runs.movement;
+    rows.trajectory = of_runs.trajectory;
+    summary.internal_errors += of_runs.internal_errors;
+    for failure in of_runs.failures {
+        // One row per file, whatever was tried with it.
+        if failures.iter().all(|known| known.path != failure.path) {
+            failures.push(failure);
+        }
+    }
     mark_duplicates(&mut rows.checkpoints);
     if kinds.contains(&MeasureKind::Training) {
         for run in &archive.runs {
@@ -116,16 +145,32 @@ pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
             "{unsupported} tensors are stored in types that are not read, such as C64 or F8"
         ));
     }
-    let contexts: Vec<&RunContext> =
+    let networks: Vec<&RunContext> =
         contexts.iter().flatten().filter_map(|subject| subject.network.as_ref()).collect();
-    let metadata = output::metadata(&archive, &contexts)?;
-    let mut provenance = parameters(&inputs);
-    provenance["failures"] = failures.len().into();
-    let provenance = kinds.iter().map(|kind| (kind.name().to_owned(), provenance.clone()));
+    let metadata = output::metadata(&archive, &networks)?;
+    let provenance = kinds.iter().map(|kind| {
+        let mut provenance = wanted(*kind);
+        provenance["failures"] = failures.len().into();
+        (kind.name().to_owned(), provenance)
+    });
+    let provenance = provenance.collect();
+    let own = |kind| match kind {
+        MeasureKind::Spectra => {
+            // Matrices whose singular values did not come from the first driver.
+            let subjects = contexts.iter().flatten();
+            let count: usize =
+                subjects.map(|subject| subject.svd_fallbacks.load(Ordering::Relaxed)).sum();
+            Some(("svd_fallbacks".to_owned(), count.to_string()))
+        }
+        MeasureKind::Trajectory => {
+            Some(("trajectory_weights".to_owned(), request.trajectory_weights.to_string()))
+        }
+        _ => None,
+    };
     let mut replacement = output.replace();
-    rows.write(&kinds, &mut replacement, &metadata)?;
+    rows.write(&kinds, &mut replacement, &metadata, own)?;
     replacement.table(failures, &metadata)?;
-    summary.tables = replacement.commit(provenance.collect())?;
+    summary.tables = replacement.commit(provenance)?;
     Ok(summary)
 }
 
@@ -203,15 +248,19 @@ fn training(run: &crate::archive::Run) -> Result<Vec<TrainingRow>> {
 }
 
 /// What decides the rows of a measure, besides its own code.
-fn parameters(inputs: &str) -> Value {
-    json!({
+fn parameters(inputs: &str, kind: MeasureKind, trajectory_weights: Weighting) -> Value {
+    let mut parameters = json!({
         "failures": 0,
         "inputs": inputs,
         "kernel": blas::info().kernel,
         "key_rule": "w_l",
         "key_threshold": KEY_THRESHOLD,
         "version": env!("CARGO_PKG_VERSION"),
-    })
+    });
+    if kind == MeasureKind::Trajectory {
+        parameters["weights"] = trajectory_weights.name().into();
+    }
+    parameters
 }
 
 /// Digest of everything that is read: settings, logs and checkpoints. The digest of a checkpoint is
@@ -253,9 +302,12 @@ fn fingerprint(archive: &Archive, io_timeout: Option<Duration>) -> String {
 
 /// Whether these measures of these inputs are there already, without a failure: a file that could
 /// not be used may have been restored since, and if not, that must be said again.
-fn is_done(output: &Output, kinds: &[MeasureKind], inputs: &str) -> Result<bool> {
-    let wanted = parameters(inputs);
-    let same = |kind: &MeasureKind| output.parameters(kind.name()) == Some(&wanted);
+fn is_done(
+    output: &Output,
+    kinds: &[MeasureKind],
+    wanted: impl Fn(MeasureKind) -> Value,
+) -> Result<bool> {
+    let same = |kind: &MeasureKind| output.parameters(kind.name()) == Some(&wanted(*kind));
     let tables: Vec<&str> = kinds.iter().flat_map(|kind| kind.tables()).copied().collect();
     Ok(kinds.iter().all(same) && output.is_intact(&tables)?)
 }

@@ -142,15 +142,25 @@ impl Item<'_> {
                 Error::Internal(_) => Status::InternalError,
                 _ => Status::Unreadable,
             },
-            row: FailureRow {
-                path: self.file.clone(),
-                run: Some(self.run.name.clone()),
-                step: i64::try_from(self.source.step).ok(),
-                ..failure(&error, &archive.path)
-            },
+            row: checkpoint_failure(&error, self.source, self.file.clone(), &archive.path),
             error,
         };
         result.map_err(|error| Box::new(failed(error)))
+    }
+}
+
+/// The row of a checkpoint that could not be used.
+pub(super) fn checkpoint_failure(
+    error: &Error,
+    checkpoint: &CheckpointRef,
+    file: String,
+    archive: &Path,
+) -> FailureRow {
+    FailureRow {
+        path: file,
+        run: Some(checkpoint.run.clone()),
+        step: i64::try_from(checkpoint.step).ok(),
+        ..failure(error, archive)
     }
 }
 

@@ -232,7 +232,7 @@ impl<'a> Line<'a> {
         let to = run.checkpoint(request.to.resolve(run)?)?;
         let context = Subject::new(run)?.into_network()?;
         let load = |checkpoint: &CheckpointRef| -> Result<Params<f64>> {
-            weights::from_checkpoint(&checkpoint.load(None)?, context.net.layout(), "")
+            weights::of_network(&checkpoint.load(None)?, &context.net)
         };
         let (start, end) = (load(from)?, load(to)?);
         Ok(Self { run, context, from, to, start, end })

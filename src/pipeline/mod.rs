@@ -12,12 +12,14 @@
 pub mod analyze;
 pub mod audit;
 pub mod checkpoints;
+mod dynamics;
 pub mod line;
 pub mod measures;
 pub mod output;
 mod patience;
 pub mod run;
 pub mod view;
+pub mod watchdog;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -69,10 +71,7 @@ fn in_parallel<T: Sync, R: Send>(
     observe: Observe<'_>,
     work: impl Fn(&T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|error| Error::Internal(format!("no threads: {error}")))?;
+    let pool = pool(threads)?;
     let done = AtomicUsize::new(0);
     let results: Vec<Option<Result<R>>> = pool.install(|| {
         items
@@ -89,11 +88,22 @@ fn in_parallel<T: Sync, R: Send>(
             .collect()
     });
     let signal = stop.load(Ordering::Relaxed);
-    let interrupted = || Error::Interrupted {
+    let interrupted = || interrupted(signal, done.load(Ordering::Relaxed), items.len());
+    results.into_iter().map(|result| result.ok_or_else(interrupted)?).collect()
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|error| Error::Internal(format!("no threads: {error}")))
+}
+
+fn interrupted(signal: usize, done: usize, total: usize) -> Error {
+    Error::Interrupted {
         signal: i32::try_from(signal).unwrap_or(2),
-        done: format!("{} of {} done", done.load(Ordering::Relaxed), items.len()),
+        done: format!("{done} of {total} done"),
         help: "nothing was written, earlier tables are untouched; run the same command again"
             .into(),
-    };
-    results.into_iter().map(|result| result.ok_or_else(interrupted)?).collect()
+    }
 }

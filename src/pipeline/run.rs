@@ -1,18 +1,20 @@
 //! What all measures of one run share: its network, its pairs, and the key frequencies of its
 //! final checkpoint.
 
+use std::sync::atomic::AtomicUsize;
+
 use ndarray::ArrayView2;
 
-use crate::archive::{Header, Run};
+use crate::archive::Run;
 use crate::circuits;
-use crate::config::{Dimensions, RunConfig};
+use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::fourier::Transform;
-use crate::model::{Network, names};
+use crate::model::Network;
 use crate::progress::{self, Direction, KEY_THRESHOLD, KeyFrequencies};
 use crate::tasks::Dataset;
 use crate::train;
-use crate::weights;
+use crate::weights::{self, file_layout};
 
 /// One run, ready to be measured: its weights always, its network where it is known.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Subject {
     pub network: Option<RunContext>,
     /// Why there is no network.
     pub unknown: Option<String>,
+    /// Matrices whose singular values did not come from the first driver, so far.
+    pub svd_fallbacks: AtomicUsize,
 }
 
 impl Subject {
@@ -39,7 +43,7 @@ impl Subject {
             Ok(network) => (Some(network), None),
             Err(reason) => (None, Some(reason)),
         };
-        Ok(Self { name: run.name.clone(), network, unknown })
+        Ok(Self { name: run.name.clone(), network, unknown, svd_fallbacks: AtomicUsize::new(0) })
     }
 
     /// The network.
@@ -62,26 +66,12 @@ fn foreign(run: &Run) -> Result<Result<RunContext, String>> {
         return Ok(Err(format!("no run.json, and nothing says {}", missing.join(", "))));
     }
     let mut headers = run.checkpoints.iter().filter_map(|checkpoint| checkpoint.header().ok());
-    let Some(network) = headers.next().as_ref().and_then(dimensions) else {
+    let Some(network) = headers.next().as_ref().and_then(file_layout::dimensions) else {
         return Ok(Err("its tensors are not those of a network that can be evaluated".into()));
     };
     let config = run.facts.config(network)?;
     let listed = train::listed_pairs(&config)?;
     RunContext::new(run, &config, listed.as_deref()).map(Ok)
-}
-
-/// The dimensions of a network whose tensors have the published names and shapes.
-fn dimensions(header: &Header) -> Option<Dimensions> {
-    let shape = |name| Some(header.tensor(name)?.shape.as_slice());
-    match (shape(names::W_E)?, shape(names::W_Q)?, shape(names::W_IN)?) {
-        // Heads of another width are those of another network.
-        (&[d_model, _], &[heads, d_head, _], &[d_mlp, _])
-            if d_model > 0 && d_mlp > 0 && heads.checked_mul(d_head) == Some(d_model) =>
-        {
-            Some(Dimensions { d_model, heads, d_mlp })
-        }
-        _ => None,
-    }
 }
 
 /// One run whose network is known, ready to be evaluated.
@@ -179,7 +169,7 @@ fn final_keys(run: &Run, net: &Network, transform: &Transform) -> Result<KeyFreq
         found: "0 checkpoints".into(),
     })?;
     let checkpoint = last.load(None)?;
-    let params = weights::from_checkpoint(&checkpoint, net.layout(), "")?;
+    let params = weights::of_network(&checkpoint, net)?;
     let w_l = circuits::w_l(net, &params);
     if !w_l.iter().all(|value: &f64| value.is_finite()) {
         let fault = crate::Fault::NonFinite { tensor: crate::error::Name("W_L".into()) };

@@ -1,14 +1,17 @@
 //! One checkpoint while it is measured: what several measures need is computed once.
 
 use std::cell::OnceCell;
+use std::sync::atomic::Ordering;
 
 use ndarray::{Array2, Axis, s};
 
+use super::measures::spectra::storage_path;
 use super::run::{RunContext, Subject};
+use super::watchdog;
 use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor, is_unsupported};
 use crate::circuits::{self, NeuronFrequency};
 use crate::error::{Error, Fault, Name, Result};
-use crate::linalg::svd::{self, NoSpectrum};
+use crate::linalg::svd::{NoSpectrum, Prepared, Values};
 use crate::model::folded::Folded;
 use crate::model::mlp::columns::Columns;
 use crate::model::{InTurn, Model, Network};
@@ -88,7 +91,7 @@ impl<'a> View<'a> {
     ) -> Result<Self> {
         // Tensors of other shapes must fail here, not as a measure that means something else.
         if let Some(network) = &run.network {
-            weights::check(&checkpoint, network.net.layout())?;
+            weights::check(&checkpoint, &network.net)?;
         }
         Ok(Self {
             run,
@@ -146,8 +149,7 @@ impl<'a> View<'a> {
     pub fn params(&self) -> Option<&Params<f64>> {
         let read = || {
             let params: Params<f64> =
-                weights::from_checkpoint(&self.checkpoint, self.network()?.net.layout(), "")
-                    .ok()?;
+                weights::of_network(&self.checkpoint, &self.network()?.net).ok()?;
             params.values.iter().all(|value| value.abs() < LARGEST_WEIGHT).then_some(params)
         };
         self.params.get_or_init(read).as_ref()
@@ -198,36 +200,76 @@ impl<'a> View<'a> {
     }
 
     /// Singular values of every matrix, slice by slice for tensors with more than two axes.
-    pub fn singular_values(&self) -> &[MatrixValues] {
-        self.singular_values.get_or_init(|| {
-            let mut found = Vec::new();
-            for tensor in &self.checkpoint.tensors {
-                matrices(tensor, &mut found);
-            }
-            found
-        })
+    ///
+    /// # Errors
+    /// [`crate::Error::Internal`] if LAPACK did not end in time, again and again.
+    pub fn singular_values(&self) -> Result<&[MatrixValues]> {
+        if self.singular_values.get().is_none() {
+            let found = all_singular_values(&self.checkpoint.tensors)?;
+            let second = found.iter().filter(|(_, fallback)| *fallback).count();
+            self.run.svd_fallbacks.fetch_add(second, Ordering::Relaxed);
+            let found = found.into_iter().map(|(values, _)| values).collect();
+            let _ = self.singular_values.set(found);
+        }
+        Ok(self.singular_values.get().map_or(&[], Vec::as_slice))
     }
 }
 
-fn matrices(tensor: &Tensor, found: &mut Vec<MatrixValues>) {
-    let [leading @ .., rows, cols] = tensor.shape.as_slice() else { return };
-    let (rows, cols) = (*rows, *cols);
-    let batch: usize = leading.iter().product();
-    let (name, dtype, sigma) = (tensor.name.clone(), tensor.dtype, Err(NoSpectrum::Empty));
-    let mut empty = MatrixValues { tensor: name, dtype, batch_index: 0, rows, cols, sigma };
-    if tensor.values.is_empty() {
-        // One row says so, however many matrices without entries the shape promises.
-        found.push(empty);
-        return;
+/// Memory for copies of matrices that are decomposed together, and for one more.
+const COPIES: usize = 16 << 20;
+
+/// A matrix on its way to LAPACK, or why it does not go there.
+type Waiting = (Result<Prepared, NoSpectrum>, Path);
+
+/// Singular values of every matrix, and whether another driver than the first had to find them.
+fn all_singular_values(tensors: &[Tensor]) -> Result<Vec<(MatrixValues, bool)>> {
+    let (mut found, mut waiting, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for tensor in tensors {
+        let [leading @ .., rows, cols] = tensor.shape.as_slice() else { continue };
+        let (rows, cols) = (*rows, *cols);
+        let batch: usize = leading.iter().product();
+        let (name, dtype, sigma) = (tensor.name.clone(), tensor.dtype, Err(NoSpectrum::Empty));
+        let empty = MatrixValues { tensor: name, dtype, batch_index: 0, rows, cols, sigma };
+        if tensor.values.is_empty() {
+            // One row says so, however many matrices without entries the shape promises.
+            found.push((empty, false));
+            waiting.push((Err(NoSpectrum::Empty), Path::Svd));
+            continue;
+        }
+        let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
+        for (batch_index, matrix) in values.axis_iter(Axis(0)).enumerate() {
+            found.push((MatrixValues { batch_index, ..empty.clone() }, false));
+            waiting.push((Prepared::new(matrix), storage_path(dtype)));
+            bytes += matrix.len() * size_of::<f64>();
+            if bytes > COPIES {
+                finish(&mut found, &mut waiting)?;
+                bytes = 0;
+            }
+        }
     }
-    let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
-    for (batch_index, matrix) in values.axis_iter(Axis(0)).enumerate() {
-        let sigma = match empty.path() {
-            Path::Svd => svd::singular_values(matrix),
-            Path::Gram => svd::gram_singular_values(matrix),
-        };
-        empty.batch_index = batch_index;
-        found.push(MatrixValues { sigma, ..empty.clone() });
+    finish(&mut found, &mut waiting)?;
+    Ok(found)
+}
+
+/// Decompose the matrices that wait, which are the last of those found.
+fn finish(found: &mut [(MatrixValues, bool)], waiting: &mut Vec<Waiting>) -> Result<()> {
+    let limit =
+        |(matrix, _): &Waiting| watchdog::time_limit(matrix.as_ref().map_or((0, 0), Prepared::dim));
+    let results = watchdog::each_in_time(std::mem::take(waiting), limit, decompose)?;
+    let first = found.len() - results.len();
+    for (found, result) in found[first..].iter_mut().zip(results) {
+        let values = result.unwrap_or(Err(NoSpectrum::Timeout));
+        found.1 = values.as_ref().is_ok_and(|values| values.fallback);
+        found.0.sigma = values.map(|values| values.sigma);
+    }
+    Ok(())
+}
+
+fn decompose((matrix, path): &Waiting) -> Result<Values, NoSpectrum> {
+    let matrix = matrix.as_ref().map_err(|reason| *reason)?;
+    match path {
+        Path::Svd => matrix.singular_values(),
+        Path::Gram => matrix.gram_singular_values(),
     }
 }
 

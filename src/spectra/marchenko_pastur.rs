@@ -61,6 +61,20 @@ pub fn marchenko_pastur(
     Some(MarchenkoPastur { variance, edge, n_spikes })
 }
 
+/// Where the law of `λ/(N s²)` begins and ends: `(1 ∓ √β)²`, for `0 < β ≤ 1`.
+#[must_use]
+pub fn edges(beta: f64) -> (f64, f64) {
+    ((1.0 - beta.sqrt()).powi(2), (1.0 + beta.sqrt()).powi(2))
+}
+
+/// Where a rank-one signal of norm `t s √N` shows, as `λ/(N s²)`: at `(β + t²)(1 + 1/t²)`, for large
+/// matrices; `None` if `t ≤ β^{1/4}`, where it stays inside the bulk (Baik, Ben Arous & Péché 2005).
+#[must_use]
+pub fn signal(beta: f64, t: f64) -> Option<f64> {
+    let t2 = t * t;
+    (t2 > beta.sqrt()).then(|| (beta + t2) * (1.0 + 1.0 / t2))
+}
+
 /// Median of the law for aspect ratio `0 < β ≤ 1`.
 fn median_of_law(beta: f64) -> f64 {
     // With x = 1 + β + 2√β cos θ the distribution function is smooth in θ: bisect there.
@@ -103,6 +117,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn edges_and_signals() {
+        for ((rows, cols), (low, high)) in [
+            ((512.0, 128.0), (0.25, 2.25)),
+            ((512.0, 113.0), (0.281_122_101_4, 2.160_284_148_6)),
+            ((64.0, 64.0), (0.0, 4.0)),
+        ] {
+            let found = edges(cols / rows);
+            assert!((found.0 - low).abs() < 1e-10 && (found.1 - high).abs() < 1e-10, "{found:?}");
+        }
+        let (_, edge) = edges(0.25);
+        assert_eq!(signal(0.25, 0.7), None);
+        // At the threshold a signal leaves the bulk at its edge.
+        assert!((signal(0.25, 0.5f64.sqrt() + 1e-9).unwrap() - edge).abs() < 1e-12);
+    }
+
+    /// Nothing is said of short spectra, or where half of the values are noise.
+    #[test]
+    fn too_few_values_have_no_bulk() {
+        let lambda = [1.0; 8];
+        assert_eq!(marchenko_pastur(&lambda[1..], 7, 9, 0.0), None);
+        assert_eq!(marchenko_pastur(&lambda, 8, 9, 1.0), None);
+        let found = marchenko_pastur(&lambda, 9, 8, 0.5).unwrap();
+        assert_eq!(marchenko_pastur(&lambda, 8, 9, 0.5), Some(found), "transposed");
+        assert_eq!(found.n_spikes, 0);
+    }
+
     /// The closed form against the trapezoidal rule.
     #[test]
     fn mass_is_the_integral_of_the_density() {
@@ -134,10 +175,10 @@ mod tests {
         assert!((bulk.variance - 1.0).abs() < 0.03, "{bulk:?}");
         assert!((bulk.edge / 512.0 / bulk.variance - 2.25).abs() < 1e-12);
         let t = 3.0f64;
-        let signal = t * (n as f64).sqrt() / ((m * n) as f64).sqrt(); // norm t √N, all entries equal
-        let (bulk, largest) = find(&(noise + signal));
+        let entry = t * (n as f64).sqrt() / ((m * n) as f64).sqrt(); // norm t √N, all entries equal
+        let (bulk, largest) = find(&(noise + entry));
         assert_eq!(bulk.n_spikes, 1);
-        let expected = (0.25 + t * t) * (1.0 + 1.0 / (t * t));
+        let expected = signal(0.25, t).unwrap();
         assert!((largest / 512.0 / expected - 1.0).abs() < 0.05, "{}", largest / 512.0);
     }
 }

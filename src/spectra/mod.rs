@@ -11,8 +11,10 @@
 mod marchenko_pastur;
 mod power_law;
 
-pub use marchenko_pastur::{MarchenkoPastur, marchenko_pastur};
-pub use power_law::{PowerLaw, power_law};
+pub use marchenko_pastur::{MarchenkoPastur, edges, marchenko_pastur, signal};
+pub use power_law::{PowerLaw, Starts, power_law};
+
+use crate::linalg::svd::{exponent_of, times_power_of_two};
 
 /// How the singular values were computed, which bounds their error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +25,16 @@ pub enum Path {
     Gram,
 }
 
-/// Everything that is read off one spectrum.
+/// Everything that is read off one spectrum. A quantity with a unit is none where it is beyond the
+/// range of f64 although the matrix is not, as `σ²` for `σ = 1e200`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spectrum {
     /// `‖W‖_F² = Σλ`
-    pub frobenius_sq: f64,
+    pub frobenius_sq: Option<f64>,
     /// `‖W‖₂ = σ₁`
-    pub spectral_norm: f64,
+    pub spectral_norm: Option<f64>,
     /// `‖W‖_* = Σσ`
-    pub nuclear: f64,
+    pub nuclear: Option<f64>,
     /// `Σλ / λ₁`, in [1, M]; none for `W = 0`
     pub stable_rank: Option<f64>,
     /// `exp(−Σ q ln q)`, `q = σ/Σσ`, in [1, M]; none for `W = 0` (Roy & Vetterli 2007)
@@ -46,6 +49,8 @@ pub struct Spectrum {
     pub power_law: Option<PowerLaw>,
     /// Bulk and outliers; none if `M < 8` or half of the values are noise
     pub marchenko_pastur: Option<MarchenkoPastur>,
+    /// Whether everything with a unit is within the range of f64
+    pub in_range: bool,
 }
 
 /// Below this singular value is only the rounding noise of the storage type, or of the path.
@@ -79,90 +84,78 @@ fn frobenius(sigma: &[f64]) -> f64 {
     }
 }
 
+/// `exp(−Σ q ln q)` with `q = x/Σx` and `0 ln 0 = 0`: how many of the values count, by their entropy.
+///
+/// Of singular values, the effective rank of Roy & Vetterli (2007); of `λ`, the rank whose logarithm
+/// over `ln M` is WeightWatcher's matrix entropy. None if all values are zero.
+#[must_use]
+pub fn effective_number(x: &[f64]) -> Option<f64> {
+    let sum: f64 = x.iter().sum();
+    let shares = x.iter().map(|x| x / sum).filter(|q| *q > 0.0);
+    (sum > 0.0).then(|| shares.map(|q| -q * q.ln()).sum::<f64>().exp())
+}
+
+/// `(Σx)² / Σx²`: how many of the values count, by their squares. None if all values are zero.
+#[must_use]
+pub fn participation_ratio(x: &[f64]) -> Option<f64> {
+    let sum: f64 = x.iter().sum();
+    (sum > 0.0).then(|| sum * sum / x.iter().map(|x| x * x).sum::<f64>())
+}
+
+/// Schatten norm `(Σ σ^p)^{1/p}`: the nuclear norm for `p = 1`, Frobenius' for `p = 2`.
+#[must_use]
+pub fn schatten_norm(sigma: &[f64], p: f64) -> f64 {
+    sigma.iter().map(|s| s.powf(p)).sum::<f64>().powf(1.0 / p)
+}
+
 /// All quantities of one matrix `[rows, cols]` from its singular values, descending.
+///
+/// Everything is computed for `W 2⁻ᵉ` with `σ₁ 2⁻ᵉ ∈ [½, 1)`, so that no square leaves the range of
+/// f64 on the way; a power of two changes no digit.
 ///
 /// # Panics
 /// If there are no singular values.
 #[must_use]
 pub fn spectrum(sigma: &[f64], rows: usize, cols: usize, eps: f64, path: Path) -> Spectrum {
-    let largest = sigma[0];
-    let tol = tolerance(sigma, rows, cols, eps, path);
-    // Ratios to σ₁, so that nothing overflows on the way.
-    let ratios: Vec<f64> =
-        if largest > 0.0 { sigma.iter().map(|s| s / largest).collect() } else { vec![] };
-    let sum1: f64 = ratios.iter().sum();
-    let sum2: f64 = ratios.iter().map(|r| r * r).sum();
-    let sum4: f64 = ratios.iter().map(|r| r.powi(4)).sum();
-    let entropy: f64 =
-        ratios.iter().map(|r| r / sum1).filter(|q| *q > 0.0).map(|q| -q * q.ln()).sum();
-    let nonzero = largest > 0.0;
-    let smallest = sigma[sigma.len() - 1];
+    let e = exponent_of(sigma[0]);
+    let sigma: Vec<f64> = sigma.iter().map(|s| times_power_of_two(*s, -e)).collect();
+    let (largest, smallest) = (sigma[0], sigma[sigma.len() - 1]);
+    let tol = tolerance(&sigma, rows, cols, eps, path);
     let lambda: Vec<f64> = sigma.iter().rev().map(|s| s * s).collect(); // ascending
-    Spectrum {
-        frobenius_sq: largest * largest * sum2,
-        spectral_norm: largest,
-        nuclear: sigma.iter().sum(),
-        stable_rank: nonzero.then_some(sum2),
-        effective_rank: nonzero.then(|| entropy.exp()),
-        participation_ratio: nonzero.then(|| sum2 * sum2 / sum4),
+    let frobenius_sq: f64 = lambda.iter().sum();
+    let power_law = power_law(&lambda, tol * tol, Starts::Robust);
+    let bulk = marchenko_pastur(&lambda, rows, cols, tol * tol);
+    let weight = |x: f64| in_range(x, e);
+    let squared = |x: f64| in_range(x, 2 * e).filter(|found| found.is_normal() || x == 0.0);
+    let mut found = Spectrum {
+        frobenius_sq: squared(frobenius_sq),
+        spectral_norm: weight(largest),
+        nuclear: weight(sigma.iter().sum()),
+        stable_rank: (largest > 0.0).then(|| frobenius_sq / (largest * largest)),
+        effective_rank: effective_number(&sigma),
+        participation_ratio: participation_ratio(&lambda),
         rank: sigma.iter().filter(|s| **s > tol).count(),
         condition: (smallest > tol).then(|| largest / smallest),
-        power_law: power_law(&lambda, tol * tol, power_law::FEWEST),
-        marchenko_pastur: marchenko_pastur(&lambda, rows, cols, tol * tol),
-    }
+        power_law: power_law.and_then(|law| Some(PowerLaw { xmin: squared(law.xmin)?, ..law })),
+        marchenko_pastur: bulk.and_then(|bulk| {
+            let (variance, edge) = (squared(bulk.variance)?, squared(bulk.edge)?);
+            Some(MarchenkoPastur { variance, edge, ..bulk })
+        }),
+        in_range: true,
+    };
+    found.in_range = found.frobenius_sq.is_some()
+        && found.spectral_norm.is_some()
+        && found.nuclear.is_some()
+        && found.power_law.is_some() == power_law.is_some()
+        && found.marchenko_pastur.is_some() == bulk.is_some();
+    found
+}
+
+/// `x 2ᵉ` if f64 has it.
+fn in_range(x: f64, e: i32) -> Option<f64> {
+    let found = times_power_of_two(x, e);
+    (found.is_finite() && (found != 0.0 || x == 0.0)).then_some(found)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EPS_F32: f64 = 1.0 / 8_388_608.0;
-
-    /// σ = (4, 3, 2, 1), closed forms.
-    #[test]
-    fn small_spectrum_has_its_closed_forms() {
-        let found = spectrum(&[4.0, 3.0, 2.0, 1.0], 4, 4, EPS_F32, Path::Gram);
-        let close = |x: f64, y: f64| (x - y).abs() < 1e-14 * y;
-        assert!(close(found.frobenius_sq, 30.0));
-        assert!(close(found.spectral_norm, 4.0) && close(found.nuclear, 10.0));
-        assert!(close(found.stable_rank.unwrap(), 1.875));
-        assert!(close(found.effective_rank.unwrap(), 3.596_115_466_624_322));
-        assert!(close(found.participation_ratio.unwrap(), 2.542_372_881_355_932));
-        assert_eq!(found.rank, 4);
-        assert!(close(found.condition.unwrap(), 4.0));
-        assert_eq!(found.power_law, None);
-        assert_eq!(found.marchenko_pastur, None);
-    }
-
-    #[test]
-    fn zero_and_rank_one_matrices() {
-        let zero = spectrum(&[0.0, 0.0], 2, 5, EPS_F32, Path::Gram);
-        assert_eq!((zero.rank, zero.stable_rank, zero.condition), (0, None, None));
-        assert_eq!((zero.effective_rank, zero.participation_ratio), (None, None));
-        let one = spectrum(&[3.0, 1e-9], 2, 5, EPS_F32, Path::Gram);
-        assert_eq!((one.rank, one.condition), (1, None));
-        assert!((one.effective_rank.unwrap() - 1.0).abs() < 1e-7);
-    }
-
-    /// Rounding a rank-one matrix to f32 adds noise; it does not add rank.
-    #[test]
-    fn rounding_noise_is_not_rank() {
-        let (rows, cols) = (40, 60);
-        let entry = |i: usize, j: usize| {
-            (0.3 + ((i * 7) % 11) as f64).sqrt() * (0.7 + ((j * 5) % 13) as f64).sqrt()
-        };
-        let w =
-            ndarray::Array2::from_shape_fn((rows, cols), |(i, j)| f64::from(entry(i, j) as f32));
-        let sigma = crate::linalg::svd::singular_values(w.view()).unwrap();
-        assert!(sigma[1] > 1e-9 * sigma[0], "rounding is visible: {}", sigma[1] / sigma[0]);
-        assert_eq!(spectrum(&sigma, rows, cols, EPS_F32, Path::Svd).rank, 1);
-    }
-
-    #[test]
-    fn quantities_do_not_overflow() {
-        let found = spectrum(&[1e160, 1e160], 2, 2, f64::EPSILON, Path::Svd);
-        assert!((found.stable_rank.unwrap() - 2.0).abs() < 1e-14);
-        assert!((found.participation_ratio.unwrap() - 2.0).abs() < 1e-14);
-        assert_eq!(found.rank, 2);
-    }
-}
+mod tests;

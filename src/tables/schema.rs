@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use super::row::{Column, Row};
 use super::status::Status;
 use super::{
-    BarrierRow, CheckpointRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow, NeuronRow,
-    ProgressRow, SingularValueRow, SpectrumRow, TrainingRow,
+    BarrierRow, CheckpointRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow, MovementRow,
+    NeuronRow, ProgressRow, SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
 };
 use crate::error::{Error, Result};
 
@@ -26,6 +26,8 @@ macro_rules! every_row {
             $function::<NeuronRow>(),
             $function::<SpectrumRow>(),
             $function::<SingularValueRow>(),
+            $function::<MovementRow>(),
+            $function::<TrajectoryRow>(),
             $function::<InterpolationRow>(),
             $function::<BarrierRow>(),
             $function::<FailureRow>(),

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{ArrayViewD, IxDyn};
 
-use crate::archive::{Tensor, read};
+use crate::archive::{Header, Tensor, read};
+use crate::config::{Dimensions, Outputs};
 use crate::error::{Error, Name, Result};
 use crate::linalg::Scalar;
 use crate::model::{Network, names};
@@ -189,17 +190,44 @@ impl InitFile {
         if let (Some(params), []) = (params, misfits.as_slice()) {
             return Ok(params);
         }
-        let more = misfits.len().saturating_sub(TOLD);
-        let mut misfits: Vec<String> = misfits.into_iter().take(TOLD).collect();
-        if more > 0 {
-            misfits.push(format!("{more} more"));
-        }
-        Err(Error::OtherWeights {
-            path: self.path.clone(),
-            layout: FileLayout::of(&self.tensors).to_string(),
-            misfits: misfits.join("; "),
-        })
+        Err(refusal(&self.path, FileLayout::of(&self.tensors), misfits))
     }
+}
+
+/// What does not fit, as an error.
+pub(super) fn refusal(path: &Path, layout: FileLayout, misfits: Vec<String>) -> Error {
+    let more = misfits.len().saturating_sub(TOLD);
+    let mut misfits: Vec<String> = misfits.into_iter().take(TOLD).collect();
+    if more > 0 {
+        misfits.push(format!("{more} more"));
+    }
+    Error::OtherWeights {
+        path: path.to_owned(),
+        layout: layout.to_string(),
+        misfits: misfits.join("; "),
+    }
+}
+
+/// The dimensions of the transformer that a checkpoint holds, in either layout; `None` if its tensors
+/// are not those of one.
+#[must_use]
+pub fn dimensions(header: &Header) -> Option<Dimensions> {
+    let matrix = |name| <[usize; 2]>::try_from(header.tensor(name)?.shape.as_slice()).ok();
+    let cube = |name| <[usize; 3]>::try_from(header.tensor(name)?.shape.as_slice()).ok();
+    let turned = |[rows, cols]: [usize; 2]| [cols, rows];
+    let theirs = header.tensor(names::W_O)?.shape.len() == 3;
+    let ours = |shape| if theirs { turned(shape) } else { shape };
+    let [d_model, vocab] = ours(matrix(names::W_E)?);
+    let [d_mlp, _] = ours(matrix(names::W_IN)?);
+    let [heads, _, _] = cube(names::W_Q)?;
+    let [_, classes] = matrix(names::W_U)?;
+    let outputs = match classes {
+        _ if classes == vocab => Outputs::Tokens,
+        _ if classes + 1 == vocab => Outputs::Residues,
+        _ => return None,
+    };
+    let divisible = heads > 0 && d_model % heads == 0 && d_model > 0 && d_mlp > 0;
+    divisible.then_some(Dimensions { d_model, heads, d_mlp, outputs })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! ```text
 //! surface      cli  bin                        parse, call, report
 //! engines      train  pipeline  weights  doctor        join mathematics and storage; threads
-//! mathematics  tasks model optim spectra fourier circuits progress landscape     arrays in and out
+//! mathematics  tasks model optim spectra fourier circuits progress landscape dynamics  arrays in and out
 //! storage      archive  durable  tables                 files in, typed values out
 //! vocabulary   error  config  params  linalg  blas
 //! ```
@@ -41,6 +41,7 @@ const FLOORS: &[(&str, Floor)] = &[
     ("circuits", Mathematics),
     ("progress", Mathematics),
     ("landscape", Mathematics),
+    ("dynamics", Mathematics),
     ("train", Engines),
     ("pipeline", Engines),
     ("weights", Engines),

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use groundswell::tables::{
-    BarrierRow, Cell, FourierRow, FrequencyRow, InterpolationRow, NeuronRow, ProgressRow, Row,
-    SingularValueRow, SpectrumRow, TrainingRow,
+    BarrierRow, Cell, FourierRow, FrequencyRow, InterpolationRow, MovementRow, NeuronRow,
+    ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -195,6 +195,21 @@ fn singular_values_agree() {
 }
 
 #[test]
+fn movement_agrees() {
+    agrees::<MovementRow>(|_| NUMBER);
+}
+
+/// Places and residuals are differences of squares of distances: relative to the largest of the run.
+fn places(column: &str) -> Within {
+    if column.starts_with("explained") { NUMBER } else { Within::Largest(1e-9, &[]) }
+}
+
+#[test]
+fn trajectory_agrees() {
+    agrees::<TrajectoryRow>(places);
+}
+
+#[test]
 fn interpolation_agrees() {
     agrees::<InterpolationRow>(losses);
 }
@@ -252,6 +267,8 @@ fn a_wrong_number_is_found() {
     assert_eq!(columns::<ProgressRow>(losses), 16);
     assert_eq!(columns::<NeuronRow>(|_| NUMBER), 2);
     assert_eq!(columns::<InterpolationRow>(losses), 6);
+    assert_eq!(columns::<MovementRow>(|_| NUMBER), 5);
+    assert_eq!(columns::<TrajectoryRow>(places), 8);
 }
 
 /// The fixture tells keys from other frequencies, and steps from each other.

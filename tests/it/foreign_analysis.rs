@@ -1,12 +1,16 @@
 //! What is measured of archives of other programs: the weights of any model, and the network where
 //! somebody says what it learned.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use groundswell::archive::write::to_bytes;
+use groundswell::archive::{Data, TensorRef, read};
 use groundswell::tables::{
     CheckpointRow, FailureRow, FourierRow, ProgressRow, SingularValueRow, SpectrumRow, Status,
 };
+use ndarray::IxDyn;
 
 use super::foreign::{archive, audit, model, put, told};
 use super::support::*;
@@ -136,4 +140,80 @@ fn ar13_names_and_shapes_that_change() {
     ];
     assert_eq!(told(&report, "changed"), expected);
     assert_eq!(code, 4);
+}
+
+/// A checkpoint of `fixtures/tiny` as TransformerLens arranges it, with its other biases, zero.
+fn in_transformer_lens_layout(checkpoint: &Path) -> Vec<u8> {
+    let contents = read::load(checkpoint, None, false).unwrap();
+    let (heads, d_head) = (2, contents.header.tensor("blocks.0.attn.W_Q").unwrap().shape[1]);
+    let mut tensors: Vec<(String, Vec<usize>, Vec<f64>)> = Vec::new();
+    for tensor in &contents.tensors {
+        let short = tensor.name.rsplit('.').next().unwrap();
+        let values = tensor.values.view();
+        let turned = match short {
+            "W_E" | "W_in" | "W_out" => values.reversed_axes(),
+            "W_Q" | "W_K" | "W_V" => values.permuted_axes(IxDyn(&[0, 2, 1])),
+            "W_O" => {
+                let d_model = tensor.shape[0];
+                let by_head = values.into_shape_with_order(IxDyn(&[d_model, heads, d_head]));
+                by_head.unwrap().permuted_axes(IxDyn(&[1, 2, 0]))
+            }
+            _ => values,
+        };
+        let shape = turned.shape().to_vec();
+        tensors.push((tensor.name.clone(), shape, turned.iter().copied().collect()));
+    }
+    tensors.push(("unembed.b_U".into(), vec![8], vec![0.0; 8]));
+    tensors.push(("blocks.0.attn.mask".into(), vec![3, 3], vec![1.0; 9]));
+    let refs: Vec<TensorRef<'_>> = tensors
+        .iter()
+        .map(|(name, shape, values)| TensorRef { name, shape, data: Data::F64(values) })
+        .collect();
+    to_bytes(&refs, &BTreeMap::new()).unwrap()
+}
+
+/// The network is the same, however a file arranges it: so are its losses and its circuits. What is
+/// almost right is refused with the names and shapes that are not.
+#[test]
+fn the_layout_of_transformer_lens_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("own");
+    analyze(&fixture("tiny"), &own).exits(0);
+    let (run, root) = (tiny(&dir.path().join("source")), dir.path().join("lens"));
+    for step in TINY_STEPS {
+        let bytes = in_transformer_lens_layout(&checkpoint(&run, step));
+        put(root.join(format!("step{step}.safetensors")), &bytes);
+    }
+    let facts = ["--task=add", "--modulus=7", "--train-fraction=0.6", "--split=python:0"];
+    let analyze_with_facts = |out: &Path| {
+        let mut args = args!["analyze", &root, "--out", out];
+        args.extend(facts.iter().map(Into::into));
+        groundswell(args)
+    };
+    let lens = dir.path().join("tables");
+    analyze_with_facts(&lens).exits(0);
+    let named = |rows: Vec<ProgressRow>| {
+        rows.into_iter().map(|row| ProgressRow { run: String::new(), ..row }).collect::<Vec<_>>()
+    };
+    let expected = named(rows::<ProgressRow>(&own));
+    assert!(expected.iter().all(|row| row.status == Status::Ok), "{expected:?}");
+    assert_eq!(named(rows::<ProgressRow>(&lens)), expected);
+    let norms = |rows: Vec<FourierRow>| {
+        rows.into_iter().map(|row| FourierRow { run: String::new(), ..row }).collect::<Vec<_>>()
+    };
+    assert_eq!(norms(rows::<FourierRow>(&lens)), norms(rows::<FourierRow>(&own)));
+
+    // One checkpoint with a bias that the network cannot carry.
+    let path = root.join("step50.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let mask_and_bias = bytes.len() - 9 * 8 - 8 * 8;
+    bytes[mask_and_bias..mask_and_bias + 8].copy_from_slice(&0.5f64.to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    let out = dir.path().join("refused");
+    analyze_with_facts(&out).exits(3);
+    let failures = rows::<FailureRow>(&out);
+    assert_eq!((failures.len(), failures[0].code.as_str()), (1, "AR13"));
+    let message = &failures[0].message;
+    let problem = "unembed.b_U is not zero, and the network has no such bias";
+    assert!(message.contains(problem), "{message}");
 }

@@ -8,7 +8,8 @@ use std::process::{Command, Output, Stdio};
 
 use groundswell::tables::{
     self, BarrierRow, Cell, CheckpointRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow,
-    NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow,
+    MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow,
+    TrajectoryRow,
 };
 
 pub const GROUNDSWELL: &str = env!("CARGO_BIN_EXE_groundswell");
@@ -177,6 +178,7 @@ pub fn exact(cell: Cell<'_>) -> String {
 
 /// Every row of every table of checkpoints but those of `step`, exactly, by table. A run's log is
 /// among them, the failures are not.
+/// (Those about whole runs are not among them: they compare checkpoints.)
 pub fn rows_without(tables: &Path, step: i64) -> BTreeMap<&'static str, Vec<Vec<String>>> {
     rows_where(tables, |other| other != step)
 }
@@ -213,11 +215,13 @@ pub fn analysis_tables() -> Vec<String> {
         FailureRow::TABLE,
         FourierRow::TABLE,
         FrequencyRow::TABLE,
+        MovementRow::TABLE,
         NeuronRow::TABLE,
         ProgressRow::TABLE,
         SingularValueRow::TABLE,
         SpectrumRow::TABLE,
         TrainingRow::TABLE,
+        TrajectoryRow::TABLE,
     ];
     all.map(str::to_owned).to_vec()
 }

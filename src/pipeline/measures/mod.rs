@@ -6,7 +6,7 @@
 mod checkpoints;
 mod circuit;
 pub mod losses;
-mod spectra;
+pub(super) mod spectra;
 
 pub use checkpoints::Checkpoints;
 pub use circuit::{FourierNorms, Frequencies, Neurons, Progress};
@@ -19,8 +19,8 @@ use super::view::View;
 use crate::config::names::named_enum;
 use crate::error::Result;
 use crate::tables::{
-    CheckpointRow, FourierRow, FrequencyRow, NeuronRow, ProgressRow, Row, SingularValueRow,
-    SpectrumRow, TrainingRow,
+    CheckpointRow, FourierRow, FrequencyRow, MovementRow, NeuronRow, ProgressRow, Row,
+    SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
 };
 
 /// A checkpoint in, rows out.
@@ -77,7 +77,8 @@ macro_rules! measures {
                 $($( self.$field.append(&mut other.$field); )+)+
             }
 
-            /// Hand the tables of these measures to an output.
+            /// Hand the tables of these measures to an output, with the metadata of all and of
+            /// each one's own.
             ///
             /// # Errors
             /// As [`Replacement::table`].
@@ -86,9 +87,12 @@ macro_rules! measures {
                 kinds: &[MeasureKind],
                 to: &mut Replacement<'_>,
                 metadata: &BTreeMap<String, String>,
+                own: impl Fn(MeasureKind) -> Option<(String, String)>,
             ) -> Result<()> {
                 $( if kinds.contains(&MeasureKind::$kind) {
-                    $( to.table(self.$field, metadata)?; )+
+                    let mut metadata = metadata.clone();
+                    metadata.extend(own(MeasureKind::$kind));
+                    $( to.table(self.$field, &metadata)?; )+
                 } )+
                 Ok(())
             }
@@ -107,4 +111,7 @@ measures! {
     /// Brings `singular_values`
     Spectra = "spectra":
         spectra: SpectrumRow = Spectra, singular_values: SingularValueRow = SingularValues;
+    /// Of each run as a whole, like `trajectory`
+    Movement = "movement": movement: MovementRow;
+    Trajectory = "trajectory": trajectory: TrajectoryRow;
 }

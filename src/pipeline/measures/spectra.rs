@@ -33,7 +33,7 @@ impl Measure for Spectra {
                 ..row(&tensor.name)
             }),
         );
-        rows.extend(view.singular_values().iter().map(|matrix| {
+        rows.extend(view.singular_values()?.iter().map(|matrix| {
             measured(
                 matrix,
                 SpectrumRow {
@@ -57,7 +57,7 @@ impl Measure for SingularValues {
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<SingularValueRow>> {
         let mut rows = Vec::new();
-        for matrix in view.singular_values() {
+        for matrix in view.singular_values()? {
             let sigma = matrix.sigma.iter().flatten().enumerate();
             rows.extend(sigma.map(|(index, sigma)| SingularValueRow {
                 run: view.run.name.clone(),
@@ -76,34 +76,29 @@ fn measured(matrix: &MatrixValues, row: SpectrumRow) -> SpectrumRow {
     let sigma = match &matrix.sigma {
         Ok(sigma) => sigma,
         Err(reason) => {
-            let status = match reason {
-                NoSpectrum::Empty => Status::Empty,
-                NoSpectrum::NonFinite => Status::NonFinite,
-                NoSpectrum::TooLarge => Status::TooLarge,
-                NoSpectrum::NoConvergence => Status::SvdNoConvergence,
-            };
+            let status = no_spectrum(*reason);
             return SpectrumRow { status, ..row };
         }
     };
     let eps = storage_eps(matrix.dtype);
-    let found = spectra::spectrum(sigma, matrix.rows, matrix.cols, eps, matrix.path());
+    let found = spectra::spectrum(sigma, matrix.rows, matrix.cols, eps, storage_path(matrix.dtype));
     let enough = found.power_law.is_some() && found.marchenko_pastur.is_some();
     let count = |n: usize| Some(n as i64);
     SpectrumRow {
-        frobenius_sq: finite(found.frobenius_sq),
-        spectral_norm: finite(found.spectral_norm),
+        frobenius_sq: found.frobenius_sq,
+        spectral_norm: found.spectral_norm,
         stable_rank: found.stable_rank,
         effective_rank: found.effective_rank,
         participation_ratio: found.participation_ratio,
         rank: count(found.rank),
-        condition: found.condition.and_then(finite),
-        nuclear: finite(found.nuclear),
-        alpha: found.power_law.and_then(|law| finite(law.alpha)),
-        alpha_xmin: found.power_law.and_then(|law| finite(law.xmin)),
+        condition: found.condition,
+        nuclear: found.nuclear,
+        alpha: found.power_law.map(|law| law.alpha),
+        alpha_xmin: found.power_law.map(|law| law.xmin),
         n_tail: found.power_law.and_then(|law| count(law.n)),
-        mp_edge: found.marchenko_pastur.and_then(|bulk| finite(bulk.edge)),
+        mp_edge: found.marchenko_pastur.map(|bulk| bulk.edge),
         n_spikes: found.marchenko_pastur.and_then(|bulk| count(bulk.n_spikes)),
-        status: if finite(found.frobenius_sq).is_none() {
+        status: if !found.in_range {
             Status::Overflow
         } else if enough {
             Status::Ok
@@ -114,25 +109,29 @@ fn measured(matrix: &MatrixValues, row: SpectrumRow) -> SpectrumRow {
     }
 }
 
-impl MatrixValues {
-    /// How the values are computed: what was stored in 64 bits deserves the SVD; for narrower types
-    /// the Gram matrix is accurate below their rounding.
-    #[must_use]
-    pub fn path(&self) -> Path {
-        if self.dtype == Dtype::F64 { Path::Svd } else { Path::Gram }
+/// Why there is no spectrum, as a status.
+pub(in crate::pipeline) fn no_spectrum(reason: NoSpectrum) -> Status {
+    match reason {
+        NoSpectrum::Empty => Status::Empty,
+        NoSpectrum::NonFinite => Status::NonFinite,
+        NoSpectrum::TooLarge => Status::TooLarge,
+        NoSpectrum::NoConvergence => Status::SvdNoConvergence,
+        NoSpectrum::Timeout => Status::SvdTimeout,
     }
 }
 
+/// How singular values are computed: what was stored in 64 bits deserves the SVD; for narrower types
+/// the Gram matrix is accurate below their rounding.
+pub(in crate::pipeline) fn storage_path(dtype: Dtype) -> Path {
+    if dtype == Dtype::F64 { Path::Svd } else { Path::Gram }
+}
+
 /// Rounding at 1 of a storage type.
-fn storage_eps(dtype: Dtype) -> f64 {
+pub(in crate::pipeline) fn storage_eps(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::F64 => f64::EPSILON,
         Dtype::F16 => 2f64.powi(-10),
         Dtype::BF16 => 2f64.powi(-7),
         _ => f64::from(f32::EPSILON),
     }
-}
-
-fn finite(x: f64) -> Option<f64> {
-    x.is_finite().then_some(x)
 }

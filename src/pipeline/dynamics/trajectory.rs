@@ -1,0 +1,212 @@
+//! Table `trajectory`: the principal components of a run.
+//!
+//! In memory: the T×T inner products (a triangle, 4 T² bytes; twice as much and more while they are
+//! decomposed) and one block of parameters of all checkpoints, 32 MB.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use ndarray::{Array2, Axis};
+use rayon::prelude::*;
+
+use super::{Measured, Request, is_parameter};
+use crate::archive::{Run, Slices, float_bytes};
+use crate::dynamics::gram::Gram;
+use crate::dynamics::trajectory::{Weighting, trajectory};
+use crate::error::{Error, Result};
+use crate::pipeline::measures::spectra::no_spectrum;
+use crate::pipeline::{interrupted, pool};
+use crate::tables::{Status, TrajectoryRow};
+
+/// Memory for a block of parameters of all checkpoints, in f64.
+const BLOCK_BYTES: usize = 32 << 20;
+
+/// More checkpoints have no trajectory: their inner products would not fit into the memory of a
+/// small machine.
+const MOST_POINTS: usize = 8_192;
+
+/// A checkpoint that is to be a point.
+struct Point {
+    /// Among the checkpoints of the run
+    at: usize,
+    slices: Slices,
+    status: Status,
+}
+
+pub(super) fn rows(
+    request: &Request<'_>,
+    run: &Run,
+    weighting: Weighting,
+    measured: &mut Measured,
+) -> Result<()> {
+    let step = |at: usize| i64::try_from(run.checkpoints[at].step).unwrap_or(i64::MAX);
+    let usable: Vec<usize> =
+        (0..run.checkpoints.len()).filter(|at| request.is_usable(&run.checkpoints[*at])).collect();
+    let row = |at: usize, status| TrajectoryRow {
+        run: run.name.clone(),
+        step: step(at),
+        status,
+        ..TrajectoryRow::default()
+    };
+    let Some(found) = gram(request, run, &usable, measured)? else {
+        measured.trajectory.extend(usable.iter().map(|at| row(*at, Status::Missing)));
+        return Ok(());
+    };
+    let Found { gram, points, mut others } = found;
+    let good: Vec<usize> = (0..points.len()).filter(|i| points[*i].status == Status::Ok).collect();
+    let last = points.len() - 1;
+    // Without its origin no other point has a place.
+    if points[last].status == Status::Ok {
+        let steps: Vec<i64> = good.iter().map(|i| step(points[*i].at)).collect();
+        let inner = |s: usize, t: usize| gram.get(good[s], good[t]);
+        match trajectory(inner, &weighting.weights(&steps)) {
+            Ok(found) => {
+                let explained = found.explained.map(|shares| shares.map(Some)).unwrap_or_default();
+                for (i, point) in good.iter().zip(&found.points) {
+                    let [pc1, pc2, pc3] = point.pc.map(Some);
+                    measured.trajectory.push(TrajectoryRow {
+                        pc1,
+                        pc2,
+                        pc3,
+                        explained_1: explained[0],
+                        explained_2: explained[1],
+                        explained_3: explained[2],
+                        residual_norm: Some(point.residual_norm),
+                        residual_fraction: point.residual_fraction,
+                        ..row(points[*i].at, Status::Ok)
+                    });
+                }
+            }
+            Err(reason) => others.extend(good.iter().map(|i| (points[*i].at, no_spectrum(reason)))),
+        }
+    } else {
+        let status = points[last].status;
+        others.extend(good.iter().map(|i| (points[*i].at, status)));
+    }
+    let bad = points.iter().filter(|point| point.status != Status::Ok);
+    others.extend(bad.map(|point| (point.at, point.status)));
+    // A file that failed since the checkpoints were measured is in `failures`, like all such.
+    others.retain(|(_, status)| *status != Status::Unreadable);
+    measured.trajectory.extend(others.into_iter().map(|(at, status)| row(at, status)));
+    Ok(())
+}
+
+/// The inner products of the points, relative to the last.
+struct Found {
+    gram: Gram,
+    points: Vec<Point>,
+    /// Checkpoints that are no points, and why
+    others: Vec<(usize, Status)>,
+}
+
+/// Read all points, block of parameters by block. `None` if the last checkpoint cannot be used.
+fn gram(
+    request: &Request<'_>,
+    run: &Run,
+    usable: &[usize],
+    measured: &mut Measured,
+) -> Result<Option<Found>> {
+    let Some(last) = usable.last().copied().filter(|at| at + 1 == run.checkpoints.len()) else {
+        return Ok(None);
+    };
+    let header = match request.attempt(&run.checkpoints[last], || run.checkpoints[last].header()) {
+        Ok(header) => header,
+        Err(failure) => {
+            measured.fail(failure);
+            return Ok(None);
+        }
+    };
+    let parameters: Vec<_> = header
+        .tensors
+        .iter()
+        .filter(|tensor| float_bytes(tensor.dtype).is_some() && is_parameter(&tensor.name))
+        .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()))
+        .collect();
+    let total: usize = parameters.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+
+    let (mut points, mut others) = (Vec::new(), Vec::new());
+    for at in usable.iter().copied() {
+        let checkpoint = &run.checkpoints[at];
+        let mut reason = None;
+        let opened = request.attempt(checkpoint, || {
+            match Slices::open(checkpoint, parameters.iter().copied()) {
+                Err(Error::MissingTensor { .. }) => reason = Some(Status::Missing),
+                Err(Error::Shape { .. }) => reason = Some(Status::ShapeChanged),
+                result => return result.map(Some),
+            }
+            Ok(None)
+        });
+        match opened {
+            Ok(Some(slices)) => points.push(Point { at, slices, status: Status::Ok }),
+            Ok(None) => others.push((at, reason.unwrap_or(Status::Missing))),
+            Err(failure) => measured.fail(failure),
+        }
+    }
+    if points.last().is_none_or(|point| point.at != last) {
+        return Ok(None);
+    }
+    if points.len() > MOST_POINTS {
+        points.iter_mut().for_each(|point| point.status = Status::TooLarge);
+        return Ok(Some(Found { gram: Gram::new(0), points, others }));
+    }
+
+    let mut gram = Gram::new(points.len());
+    let pool = pool(request.threads)?;
+    let width = (BLOCK_BYTES / 8 / points.len()).next_multiple_of(64);
+    let blocks: Vec<Range<usize>> =
+        (0..total).step_by(width).map(|start| start..(start + width).min(total)).collect();
+    for (done, block) in blocks.iter().enumerate() {
+        let signal = request.stop.load(Ordering::Relaxed);
+        if signal != 0 {
+            return Err(interrupted(signal, done, blocks.len()));
+        }
+        pool.install(|| add(request, run, block.clone(), &mut points, &mut gram, measured));
+        // In parts of all checkpoints, so that what is told are checkpoints.
+        (request.observe)(points.len() * (done + 1) / blocks.len(), points.len());
+    }
+    Ok(Some(Found { gram, points, others }))
+}
+
+/// Add the products over one block of parameters.
+fn add(
+    request: &Request<'_>,
+    run: &Run,
+    block: Range<usize>,
+    points: &mut [Point],
+    gram: &mut Gram,
+    measured: &mut Measured,
+) {
+    let width = block.len();
+    // Points that are out stay in as zeros: nobody asks for their products.
+    let read = |point: &Point| {
+        let mut values = Vec::with_capacity(width);
+        if point.status == Status::Ok {
+            let checkpoint = &run.checkpoints[point.at];
+            request.attempt(checkpoint, || point.slices.read(block.clone(), &mut values))?;
+        }
+        values.resize(width, 0.0);
+        Ok(values)
+    };
+    let rows: Vec<Result<Vec<f64>, super::Failure>> =
+        points.par_iter().with_max_len(1).map(read).collect();
+    let mut x = Array2::zeros((points.len(), width)); // [points, parameters of the block]
+    for ((point, row), mut target) in points.iter_mut().zip(rows).zip(x.axis_iter_mut(Axis(0))) {
+        match row {
+            Ok(row) if row.iter().all(|value| value.is_finite()) => {
+                target.iter_mut().zip(row).for_each(|(target, value)| *target = value);
+            }
+            Ok(_) => point.status = Status::NonFinite,
+            Err(failure) => {
+                point.status = Status::Unreadable;
+                measured.fail(failure);
+            }
+        }
+    }
+    let origin = x.row(points.len() - 1).to_owned();
+    for (point, mut row) in points.iter().zip(x.axis_iter_mut(Axis(0))) {
+        if point.status == Status::Ok {
+            row -= &origin;
+        }
+    }
+    gram.panels_mut().par_iter_mut().with_max_len(1).for_each(|panel| panel.add(x.view()));
+}
