@@ -12,6 +12,9 @@ TABLES ?= $(DEMO)/tables
 FIGURES ?= $(DEMO)/figures
 
 export SOURCE_DATE_EPOCH := 0
+# Without a system library for linear algebra.
+PURE := --no-default-features --features gemm
+
 # The same property-test cases on every run of the gate; `cargo test` alone draws new ones.
 export PROPTEST_RNG_SEED ?= 2023
 .DEFAULT_GOAL := help
@@ -38,6 +41,9 @@ test: setup .venv/installed ## everything that a change must pass
 	$(CARGO) build --release --locked --examples --bins
 	$(CARGO) test --release --locked
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	$(CARGO) test --release --locked $(PURE) --lib --test it
+	$(CARGO) clippy --release --locked $(PURE) -- -D warnings
+	$(CARGO) build --release --locked --bins
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps --quiet
 	.ci/python-checks $(BIN) $(PYTHON)
 

@@ -18,5 +18,6 @@ mod kernel_cli;
 mod networks;
 mod numbers;
 mod schema_cli;
+mod split;
 mod sweep_cli;
 mod train_cli;
