@@ -21,13 +21,13 @@ pub(super) fn multiply<F: NdFloat>(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Driver {
     /// `gesdd`: divide and conquer
-    DivideAndConquer,
+    First,
     /// `gesvd`: QR iteration
-    QrIteration,
+    Second,
 }
 
 impl Driver {
-    pub(super) const ORDER: [Self; 2] = [Self::DivideAndConquer, Self::QrIteration];
+    pub(super) const ORDER: [Self; 2] = [Self::First, Self::Second];
 }
 
 /// Thin decomposition `A = U diag(σ) Vᵀ`: `[m, k]`, `[k]`, `[k, n]` with `k = min(m, n)`.
@@ -43,16 +43,16 @@ pub struct Decomposition {
 
 pub(super) fn singular_values(a: &Array2<f64>, driver: Driver) -> Option<Vec<f64>> {
     let (_, sigma, _) = match driver {
-        Driver::DivideAndConquer => a.svddc(JobSvd::None).ok()?,
-        Driver::QrIteration => a.svd(false, false).ok()?,
+        Driver::First => a.svddc(JobSvd::None).ok()?,
+        Driver::Second => a.svd(false, false).ok()?,
     };
     Some(sigma.to_vec())
 }
 
 pub(super) fn singular_vectors(a: &Array2<f64>, driver: Driver) -> Option<Decomposition> {
     let (u, sigma, vt) = match driver {
-        Driver::DivideAndConquer => a.svddc(JobSvd::Some).ok()?,
-        Driver::QrIteration => a.svd(true, true).ok()?,
+        Driver::First => a.svddc(JobSvd::Some).ok()?,
+        Driver::Second => a.svd(true, true).ok()?,
     };
     let (u, vt, k) = (u?, vt?, sigma.len());
     // `gesvd` is called for square U and V.

@@ -18,17 +18,17 @@ pub(super) fn multiply<F: NdFloat + ComplexField>(
     matmul(c.into_faer(), accumulate, a.into_faer(), b.into_faer(), F::one(), Par::Seq);
 }
 
-/// The routines for singular values, in the order in which they are tried: there is one.
+/// What finds singular values, in the order in which it is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Driver {
-    DivideAndConquer,
-    /// Never tried here
-    #[allow(dead_code)]
-    QrIteration,
+    /// Divide and conquer
+    First,
+    /// The same for the transposed matrix
+    Second,
 }
 
 impl Driver {
-    pub(super) const ORDER: [Self; 1] = [Self::DivideAndConquer];
+    pub(super) const ORDER: [Self; 2] = [Self::First, Self::Second];
 }
 
 /// Thin decomposition `A = U diag(σ) Vᵀ`: `[m, k]`, `[k]`, `[k, n]` with `k = min(m, n)`.
@@ -42,14 +42,20 @@ pub struct Decomposition {
     pub vt: Array2<f64>,
 }
 
-pub(super) fn singular_values(a: &Array2<f64>, _driver: Driver) -> Option<Vec<f64>> {
-    a.view().into_faer().singular_values().ok()
+pub(super) fn singular_values(a: &Array2<f64>, driver: Driver) -> Option<Vec<f64>> {
+    let a = match driver {
+        Driver::First => a.view(),
+        Driver::Second => a.t(),
+    };
+    a.into_faer().singular_values().ok()
 }
 
-pub(super) fn singular_vectors(a: &Array2<f64>, _driver: Driver) -> Option<Decomposition> {
-    let found = a.view().into_faer().thin_svd().ok()?;
+pub(super) fn singular_vectors(a: &Array2<f64>, driver: Driver) -> Option<Decomposition> {
+    let turned = driver == Driver::Second;
+    let found = if turned { a.t() } else { a.view() }.into_faer().thin_svd().ok()?;
     let sigma = found.S().column_vector().iter().copied().collect();
     let (u, v) = (found.U().into_ndarray(), found.V().into_ndarray());
+    let (u, v) = if turned { (v, u) } else { (u, v) };
     Some(Decomposition { u: u.to_owned(), sigma, vt: v.t().to_owned() })
 }
 

@@ -136,7 +136,7 @@ impl Prepared {
         let energy = self.energy();
         let (rows, cols) = self.dim();
         let attempt = |driver| match driver {
-            Driver::QrIteration if rows.max(cols) > MAX_LONG_SIDE_QR => None,
+            Driver::Second if rows.max(cols) > MAX_LONG_SIDE_QR => None,
             driver => library::singular_vectors(&self.matrix, driver),
         };
         let is_sound = |found: &Decomposition| {

@@ -42,7 +42,7 @@ table! {
 }
 
 table! {
-    /// One checkpoint on the principal components of its run's path through weight space.
+    /// One checkpoint on the principal components of its run's path.
     ///
     /// The components are those of all usable checkpoints of the run, about their weighted mean; by
     /// default each weighs ω_t, half the number of steps between its two neighbours. λ_i are their
@@ -63,9 +63,9 @@ table! {
     pc3: Option<f64> ["weight"],
     /// λ_1/Σλ, the same for every checkpoint of a run; null if the weights never move.
     explained_1: Option<f64>,
-    /// λ_2/Σλ.
+    /// λ_2/Σλ, as for the first.
     explained_2: Option<f64>,
-    /// λ_3/Σλ.
+    /// λ_3/Σλ, as for the first.
     explained_3: Option<f64>,
     /// Distance from the space that the three components span; 0 below about 1e-8 of the largest
     /// distance, where it is rounding.

@@ -171,7 +171,8 @@ impl Around<'_> {
                 rows.push(moved(sums, status, row));
             }
         }
-        let status = statuses.into_iter().fold(self.same_tensors(now), worse);
+        let (total, status) = self.whole(total, now);
+        let status = statuses.into_iter().fold(status, worse);
         rows.push(moved(total, if now.is_empty() { Status::Empty } else { status }, row(ALL)));
         Ok(rows)
     }
@@ -195,13 +196,19 @@ impl Around<'_> {
         (Sums::new(now.values.as_slice().unwrap_or_default(), others), status)
     }
 
-    /// Whether the tensors that make up `all` are everywhere the same.
-    fn same_tensors(&self, now: &[Tensor]) -> Status {
-        let ends = [Some(self.ends.init.as_deref()), Some(self.ends.last.as_deref())];
-        let others = ends.into_iter().chain([self.before, self.next]).flatten();
-        let more =
-            |weights: Option<&[Tensor]>| weights.is_some_and(|weights| weights.len() != now.len());
-        if others.into_iter().any(more) { Status::Missing } else { Status::Ok }
+    /// Sums over all tensors, but none against weights that have more of them.
+    fn whole(&self, total: Sums, now: &[Tensor]) -> (Sums, Status) {
+        let Ends { init, last, .. } = self.ends;
+        let others = [Some(init.as_deref()), Some(last.as_deref()), self.before, self.next];
+        let [init, last, before, next] = others
+            .map(|weights| weights.flatten().is_some_and(|weights| weights.len() != now.len()));
+        let total = Sums {
+            from_init: total.from_init.filter(|_| !init),
+            to_final: total.to_final.filter(|_| !last),
+            from_previous: total.from_previous.filter(|_| !before),
+            turn: total.turn.filter(|_| !before && !next),
+        };
+        (total, if init || last || before || next { Status::Missing } else { Status::Ok })
     }
 
     /// Overlap of the leading subspaces with the final ones, averaged over the slices.
@@ -329,3 +336,6 @@ fn decompositions(tensor: &Tensor) -> Result<Result<Vec<Decomposition>, Status>>
         found.into_iter().map(|slice| slice.unwrap_or(Err(NoSpectrum::Timeout))).collect();
     Ok(found.map_err(no_spectrum))
 }
+
+#[cfg(test)]
+mod tests;
