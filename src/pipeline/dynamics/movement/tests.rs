@@ -18,7 +18,7 @@ fn rows(before: &[Tensor], now: &[Tensor], next: &[Tensor]) -> Vec<MovementRow> 
     let ends = Ends { init, last, leading };
     let around = Around { before: Some(Some(before)), next: Some(Some(next)), ends: &ends };
     let (run, path) = ("r".to_owned(), PathBuf::from("f"));
-    let checkpoint = CheckpointRef { run, step: 5, path, bytes: 0, blake3: None };
+    let checkpoint = CheckpointRef { run, step: 5, path, bytes: 0, blake3: None, is_index: false };
     around.rows(&checkpoint, now).unwrap()
 }
 
