@@ -42,7 +42,7 @@ test: setup .venv/installed ## everything that a change must pass
 	$(CARGO) test --release --locked
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 	$(CARGO) test --release --locked $(PURE) --lib --test it
-	$(CARGO) clippy --release --locked $(PURE) -- -D warnings
+	$(CARGO) clippy --release --locked $(PURE) --all-targets -- -D warnings
 	$(CARGO) build --release --locked --bins
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps --quiet
 	.ci/python-checks $(BIN) $(PYTHON)

@@ -4,7 +4,8 @@
 //! beside it two floors: the time of matrix products alone at the rate of the kernel in force,
 //! measured in the same run on the same number of threads. `floor_ms` is for the products of a step
 //! whose neurons are computed pair by pair, 2.85 GFLOP; `products_ms` for those that this step is made
-//! of, 1.58 GFLOP (see `model::folded`).
+//! of, 1.58 GFLOP (see `model::folded`). The kernel is the one that OpenBLAS chooses: where the programs
+//! start themselves again with a better one, set OPENBLAS_CORETYPE.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;

@@ -41,7 +41,7 @@ fn loss_and_gradient_of_3830_pairs_f32(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(sample_count = 20)]
 fn matrix_products_alone_f32(bencher: Bencher<'_, '_>) {
-    // The six products per pair of a step: W_in and the folded output, forward and backward twice.
+    // What a step that computes neurons pair by pair needs: W_in and G, forward and backward twice.
     let (rows, d_model, d_mlp, classes) = (3830, 128, 512, 114);
     let mid = Array2::<f32>::ones((rows, d_model));
     let w_in = Array2::<f32>::ones((d_mlp, d_model));

@@ -285,6 +285,38 @@ mod tests {
         assert!((weight[0] - (0.88 * 0.98 - 0.15)).abs() < 1e-15);
     }
 
+    /// The parts are updated as one vector would be, and what is frozen not at all, bit for bit.
+    #[test]
+    fn parts_change_nothing() {
+        let n = 2 * PART + 3;
+        let number = |i: usize, scale: f32| ((i * 7919 % 1013) as f32 / 1013.0 - 0.5) * scale;
+        let gradient: Vec<f32> = (0..n).map(|i| number(i, 1e-2)).collect();
+        let start: Vec<f32> = (0..n).map(|i| number(i + 5, 1.0)).collect();
+        let frozen = PART - 7..PART + 9;
+        let mut optimizer =
+            Optimizer::<f32>::new(&config(""), n).freezing(std::slice::from_ref(&frozen));
+        let (mut weights, mut expected) = (start.clone(), start.clone());
+        let (mut m, mut v) = (vec![0.0; n], vec![0.0; n]);
+        for update in 0..12u32 {
+            let rate = optimizer.learning_rate();
+            optimizer.update(&mut weights, &gradient, &InTurn);
+            let t = f64::from(update) + 1.0;
+            let constants = AdamConstants {
+                keep: (1.0 - rate) as f32,
+                beta1_rest: (1.0 - 0.9f64) as f32,
+                beta2: 0.98,
+                beta2_rest: (1.0 - 0.98f64) as f32,
+                correction2: (1.0 - 0.98f64.powf(t)).sqrt() as f32,
+                epsilon: EPSILON as f32,
+                rate: (rate / (1.0 - 0.9f64.powf(t))) as f32,
+            };
+            adamw(&mut expected, &gradient, &mut m, &mut v, constants);
+        }
+        expected[frozen.clone()].copy_from_slice(&start[frozen]);
+        assert!(weights == expected);
+        assert!(weights != start);
+    }
+
     #[test]
     fn coordinates_below_epsilon_are_counted() {
         let optimizer = Optimizer::<f64>::new(&config(""), 4);

@@ -181,30 +181,12 @@ impl<F: Scalar> Params<F> {
         self.vector(name).insert_axis(Axis(0))
     }
 
-    /// The same, for writing.
-    ///
-    /// # Panics
-    /// As for reading.
-    pub fn matrix_like_mut(&mut self, name: &str) -> ArrayViewMut2<'_, F> {
-        self.vector_mut(name).insert_axis(Axis(0))
-    }
-
     /// Per-head weights `[heads, d_head, d_model]` as one matrix `[heads · d_head, d_model]`.
     ///
     /// # Panics
     /// If the layout has no tensor of this name and rank 3.
     pub fn stacked(&self, name: &str) -> ArrayView2<'_, F> {
         let cube = self.cube(name);
-        let (heads, d_head, d_model) = cube.dim();
-        cube.into_shape_with_order((heads * d_head, d_model)).expect("a cube is contiguous")
-    }
-
-    /// The same, for writing.
-    ///
-    /// # Panics
-    /// As for reading.
-    pub fn stacked_mut(&mut self, name: &str) -> ArrayViewMut2<'_, F> {
-        let cube = self.cube_mut(name);
         let (heads, d_head, d_model) = cube.dim();
         cube.into_shape_with_order((heads * d_head, d_model)).expect("a cube is contiguous")
     }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Ratios against PyTorch, both sides in turn, medians of five pairs, then losses against its losses;
-# markdown tables on stdout.
+# Ratios against PyTorch and NumPy, both sides in turn, medians of five pairs; the mainline run; losses
+# against PyTorch's. Markdown tables on stdout.
 # PYTHON=… uses an environment that has the packages; otherwise one is made here (several GB).
+# RUN=… keeps the mainline run in that folder.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -27,10 +28,10 @@ compare --header --name "mainline step, 2 threads, against the published PyTorch
 compare --name "the same against a PyTorch step of the last position only" \
     --unit ms --key ms_per_step_median --target 4 \
     --ours "$(ours 2)" --peer "$python benches/peers/step.py --variant last --threads 2"
-compare --name "mainline step, 2 threads, over its floor" \
+compare --name "mainline step, 2 threads, over the products of a step pair by pair (2.85 GFLOP)" \
     --unit ms --ours-key ms_per_step_median --peer-key floor_ms --at-most 1.6 \
     --ours "$(ours 2)" --peer "$(ours 2)"
-compare --name "mainline step, 2 threads, over the time of its own matrix products" \
+compare --name "the same over the products that it does (1.58 GFLOP)" \
     --unit ms --ours-key ms_per_step_median --peer-key products_ms --at-most 2 \
     --ours "$(ours 2)" --peer "$(ours 2)"
 compare --name "mainline step, 2 threads against 1" \
@@ -59,6 +60,6 @@ fi
 
 echo
 echo "The mainline run, archive included:"
-"${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --out "$work/mainline"
+"${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --out "${RUN:-$work/mainline}"
 echo
 "$python" benches/peers/parity_check.py

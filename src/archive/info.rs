@@ -116,9 +116,13 @@ impl RunInfo {
             .collect();
         let (there, here) = (&theirs.blas.kernel, &self.blas.kernel);
         if there != here {
+            let cure = match (theirs.blas.library.as_str(), self.blas.library.as_str()) {
+                ("OpenBLAS", "OpenBLAS") => format!("set OPENBLAS_CORETYPE={there}"),
+                (theirs, ours) if theirs == ours => "go on where it began".to_owned(),
+                (theirs, _) => format!("use a build with {theirs}"),
+            };
             found.push(format!(
-                "BLAS kernel is {there} there, {here} here (set OPENBLAS_CORETYPE={there}, \
-                 or begin a new run with --init)"
+                "BLAS kernel is {there} there, {here} here ({cure}, or begin a new run with --init)"
             ));
         }
         found

@@ -33,16 +33,13 @@ pub fn metrics(step: u64) -> MetricsRow {
     MetricsRow { step, train_loss, test_loss, ..MetricsRow::default() }
 }
 
-/// Save `step`; the content of the files depends on the step only. Step 3 is logged with step 4.
+/// Save `step`; the content of the files depends on the step only.
 pub fn save(writer: &mut RunWriter, step: u64) {
     save_together(writer, &[step]);
 }
 
 /// Save several steps at once.
 pub fn save_together(writer: &mut RunWriter, steps: &[u64]) {
-    if steps.contains(&4) {
-        writer.log(&metrics(3)).unwrap();
-    }
     let metrics: Vec<MetricsRow> = steps.iter().map(|step| metrics(*step)).collect();
     let contents: Vec<([f32; 3], [f64; 1])> = steps
         .iter()

@@ -140,13 +140,16 @@ impl RunWriter {
     /// [`Error::Write`]: the steps saved before stay valid, and the run can be resumed.
     /// [`Error::Internal`] if a step was saved before.
     pub fn save(&mut self, saves: &[Save<'_>]) -> Result<()> {
+        if saves.is_empty() {
+            return Ok(());
+        }
         let mut batch = Batch::default();
         let (mut rows, mut lines) = (String::new(), String::new());
         let (mut last, mut state, mut superseded) = (self.saved, self.superseded, Vec::new());
         for save in saves {
             let step = save.metrics.step;
-            if last.is_some_and(|last| step <= last) {
-                return Err(Error::Internal(format!("step {step} saved after {last:?}")));
+            if let Some(last) = last.filter(|last| step <= *last) {
+                return Err(Error::Internal(format!("step {step} saved after step {last}")));
             }
             let optimizer = save.optimizer.filter(|_| self.keep != SaveOptimizer::Never);
             lines += &self.stage(&mut batch, save, optimizer)?;
@@ -159,9 +162,6 @@ impl RunWriter {
             }
             rows += &jsonl::line(save.metrics)?;
             last = Some(step);
-        }
-        if saves.is_empty() {
-            return Ok(());
         }
         batch.commit()?;
         self.metrics.append(&rows)?;
@@ -227,14 +227,6 @@ impl RunWriter {
         }
         let after = last.map(|last| last.step);
         self.parked.iter().find_map(|path| parked::load(path, after)).map(|state| (after, state))
-    }
-
-    /// Log a step that is not saved. Durable with the next save.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
-    pub fn log(&mut self, metrics: &MetricsRow) -> Result<()> {
-        self.metrics.append_later(&jsonl::line(metrics)?)
     }
 
     /// The last step that was saved.

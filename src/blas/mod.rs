@@ -40,6 +40,12 @@ pub struct BlasInfo {
     pub kernel: String,
 }
 
+impl std::fmt::Display for BlasInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}, kernel {}", self.library, self.version, self.kernel)
+    }
+}
+
 /// Make sure that the library keeps to one thread, and may be called from several at once.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{print, signals};
 use crate::blas;
 use crate::doctor;
+use crate::linalg;
 
 /// Show what computes here, test it, and say what to change.
 ///
@@ -41,7 +42,12 @@ pub fn run(_args: &DoctorArgs) -> anyhow::Result<u8> {
         n => format!("{n} of {} concurrent calls differ from serial ones", doctor::CALLS),
     };
     line("self-test", format!("{verdict} ({seconds:.1} s)"));
-    let advice = doctor::advice(&info, &features, blas::threads(), differing);
+    let mut advice = doctor::advice(&info, &features, differing);
+    // What training and analysis ask for before any work.
+    let sound = linalg::require_sound();
+    if let Err(error) = &sound {
+        advice.push(format!("{error}: {}", error.help().unwrap_or_default()));
+    }
     for (i, advice) in advice.iter().enumerate() {
         line(if i == 0 { "to change" } else { "" }, advice.clone());
     }
@@ -49,5 +55,5 @@ pub fn run(_args: &DoctorArgs) -> anyhow::Result<u8> {
         line("to change", "nothing".into());
     }
     print(text.as_bytes())?;
-    Ok(u8::from(differing > 0 || blas::threads() != 1))
+    Ok(u8::from(differing > 0 || sound.is_err()))
 }

@@ -113,7 +113,7 @@ pub struct Progress {
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
-    /// Of `total` things called `what`.
+    /// Of `total` things; `what` stands before the message.
     #[must_use]
     pub fn new(what: impl Into<String>, total: u64) -> Self {
         Self::with_bar(what.into(), total, |bar| bar)

@@ -41,7 +41,7 @@ pub struct SweepArgs {
 /// Run the command; returns the exit code.
 ///
 /// # Errors
-/// See [`sweep::plan`]; [`Error::Interrupted`]; otherwise the first run's error, after all others
+/// See [`sweep::plan`]; [`Error::Interrupted`]; otherwise the gravest of the runs' errors, after all
 /// have ended.
 pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let text = std::fs::read_to_string(&args.sweep).map_err(|source| match source.kind() {
@@ -79,24 +79,40 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     }
     let seconds = started.elapsed().as_secs_f64();
     print(summary(args, &plans, &ended, seconds).as_bytes())?;
+    let failed = ended
+        .iter()
+        .filter(|end| matches!(end, Err(error) if !matches!(error, Error::Interrupted { .. })));
+    let failed = failed.count();
     for (plan, end) in plans.iter().zip(&ended) {
         match end {
             Err(Error::Interrupted { .. }) | Ok(_) => {}
             Err(error) => tracing::error!("{}: {error}", plan.name),
         }
     }
-    // A stop that was asked for explains all unfinished runs; otherwise the first failure counts.
-    let failed = ended.into_iter().filter_map(Result::err);
-    let mut failed: Vec<Error> = failed.collect();
-    failed.sort_by_key(|error| !matches!(error, Error::Interrupted { .. }));
-    match failed.into_iter().next() {
+    // A stop that was asked for explains all unfinished runs; otherwise the gravest failure counts.
+    let grave = |error: &Error| match error.exit_code() {
+        1 => 0,
+        5 => 1,
+        4 => 2,
+        _ => 3,
+    };
+    let errors = ended.into_iter().filter_map(Result::err);
+    let first = errors.min_by_key(|error| match error {
+        Error::Interrupted { .. } if failed == 0 => (0, 0),
+        Error::Interrupted { .. } => (2, 0),
+        error => (1, grave(error)),
+    });
+    match first {
         Some(Error::Interrupted { signal, .. }) => Err(Error::Interrupted {
             signal,
             done: "the runs under way are saved".into(),
             help: "run the same command again to continue".into(),
         }
         .into()),
-        Some(error) => Err(error.into()),
+        Some(error) => {
+            let runs = plans.len();
+            Err(anyhow::Error::from(error).context(format!("{failed} of {runs} runs failed")))
+        }
         None => Ok(0),
     }
 }

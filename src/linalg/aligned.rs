@@ -9,7 +9,7 @@ const LINE: usize = 64;
 /// A vector of fixed length whose first element begins a cache line.
 ///
 /// Where rows are a multiple of [`LINE`] long, no vector load or store of the inner loops then
-/// touches two lines; those that do take twice as long.
+/// touches two lines.
 pub struct Aligned<F> {
     /// More than needed, so that there is a line's beginning within it.
     memory: Vec<F>,
@@ -49,14 +49,6 @@ impl<F: Copy + Default> FromIterator<F> for Aligned<F> {
 impl<F: Copy + Default> Clone for Aligned<F> {
     fn clone(&self) -> Self {
         Self::from(&**self)
-    }
-
-    fn clone_from(&mut self, source: &Self) {
-        if self.len == source.len {
-            self.copy_from_slice(source);
-        } else {
-            *self = source.clone();
-        }
     }
 }
 

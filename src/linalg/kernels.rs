@@ -146,7 +146,7 @@ fn row_loss<F: Scalar>(logits: &[F], label: usize, terms: &mut [f64]) -> RowLoss
         others.ln_1p()
     };
     // Equal logits are rare: only then does the order of the classes matter.
-    let correct = max < 0.0 || (max <= 0.0 && argmax(logits) == label);
+    let correct = !loss.is_nan() && (max < 0.0 || (max <= 0.0 && argmax(logits) == label));
     RowLoss { loss, correct, others, total }
 }
 
@@ -339,7 +339,8 @@ mod tests {
         let sums = of_row(&[0.0f32, 800.0, -800.0], 0);
         assert!((sums.loss - 800.0).abs() < 1e-12);
         assert!(of_row(&[0.0, f64::NAN, 1.0], 0).loss.is_nan());
-        assert!(of_row(&[f64::NAN, 0.0, 1.0], 0).loss.is_nan());
+        let unknown = of_row(&[f64::NAN, 0.0, 1.0], 0);
+        assert!(unknown.loss.is_nan() && unknown.correct == 0);
         assert_eq!(of_row(&[1.0, 1.0, 1.0], 0).correct, 1, "ties: the lowest class");
         assert_eq!(of_row(&[1.0, 1.0, 1.0], 1).correct, 0);
     }

@@ -1,11 +1,13 @@
 //! BLAS and LAPACK behind plain types, through ndarray and ndarray-linalg: the only file that names
-//! them. Where they are not to be had, [`pure`](../pure.rs) takes its place.
+//! them. Where they are not to be had, `pure.rs` takes its place.
 //!
 //! Nothing is checked here. [`super::svd`] and [`super::eigen`] see to it that only finite matrices
 //! of permitted sizes come in, and that what goes out is what was asked for.
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat, linalg::general_mat_mul};
 use ndarray_linalg::{EighInto, JobSvd, Lapack, MatrixLayout, SVD, SVDDC, UPLO};
+
+use super::svd::Decomposition;
 
 /// `C ← A B + β C`
 pub(super) fn multiply<F: NdFloat>(
@@ -28,17 +30,6 @@ pub(super) enum Driver {
 
 impl Driver {
     pub(super) const ORDER: [Self; 2] = [Self::First, Self::Second];
-}
-
-/// Thin decomposition `A = U diag(σ) Vᵀ`: `[m, k]`, `[k]`, `[k, n]` with `k = min(m, n)`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Decomposition {
-    /// Columns are left singular vectors
-    pub u: Array2<f64>,
-    /// Descending
-    pub sigma: Vec<f64>,
-    /// Rows are right singular vectors
-    pub vt: Array2<f64>,
 }
 
 pub(super) fn singular_values(a: &Array2<f64>, driver: Driver) -> Option<Vec<f64>> {

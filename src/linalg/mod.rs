@@ -103,9 +103,13 @@ pub fn require_sound() -> Result<BlasInfo> {
     let BlasInfo { library, version, kernel } = info;
     Err(Error::Blas {
         problem: format!("{library} {version} multiplies wrongly with its kernel {kernel}"),
-        help: "choose another kernel with OPENBLAS_CORETYPE=Haswell or OPENBLAS_CORETYPE=Nehalem \
-               before the command, or install another version"
-            .into(),
+        help: if cfg!(feature = "openblas") {
+            "choose another kernel with OPENBLAS_CORETYPE=Haswell or OPENBLAS_CORETYPE=Nehalem \
+             before the command, or install another version"
+        } else {
+            "use a build with OpenBLAS"
+        }
+        .into(),
     })
 }
 

@@ -6,6 +6,8 @@ use faer::{Accum, Par, Side};
 use faer_ext::{IntoFaer, IntoNdarray};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat};
 
+use super::svd::Decomposition;
+
 /// β is 0 or 1.
 pub(super) fn multiply<F: NdFloat + ComplexField>(
     a: ArrayView2<'_, F>,
@@ -29,17 +31,6 @@ pub(super) enum Driver {
 
 impl Driver {
     pub(super) const ORDER: [Self; 2] = [Self::First, Self::Second];
-}
-
-/// Thin decomposition `A = U diag(σ) Vᵀ`: `[m, k]`, `[k]`, `[k, n]` with `k = min(m, n)`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Decomposition {
-    /// Columns are left singular vectors
-    pub u: Array2<f64>,
-    /// Descending
-    pub sigma: Vec<f64>,
-    /// Rows are right singular vectors
-    pub vt: Array2<f64>,
 }
 
 pub(super) fn singular_values(a: &Array2<f64>, driver: Driver) -> Option<Vec<f64>> {

@@ -13,8 +13,6 @@ use ndarray::{Array2, ArrayView2, s};
 
 use super::library::{self, Driver};
 
-pub use super::library::Decomposition;
-
 /// Why a matrix has no singular values here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoSpectrum {
@@ -37,6 +35,17 @@ pub struct Values {
     pub sigma: Vec<f64>,
     /// By a later driver than the first
     pub fallback: bool,
+}
+
+/// Thin decomposition `A = U diag(σ) Vᵀ`: `[m, k]`, `[k]`, `[k, n]` with `k = min(m, n)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decomposition {
+    /// Columns are left singular vectors
+    pub u: Array2<f64>,
+    /// Descending
+    pub sigma: Vec<f64>,
+    /// Rows are right singular vectors
+    pub vt: Array2<f64>,
 }
 
 /// Largest short side that is decomposed.
@@ -224,7 +233,8 @@ fn gram(a: ArrayView2<'_, f64>) -> Array2<f64> {
     gram
 }
 
-/// Singular values in descending order, by the SVD: `gesdd`, or `gesvd` where that fails.
+/// Singular values in descending order, by the SVD: `gesdd`, or `gesvd` where that fails (with faer:
+/// the matrix, or its transpose).
 ///
 /// Absolute error about `2⁻⁵² σ₁` for each; `[m, n] → min(m, n)` values.
 ///

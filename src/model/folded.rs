@@ -116,12 +116,6 @@ impl Folded {
         Self { net, sums }
     }
 
-    /// The network's sizes.
-    #[must_use]
-    pub fn network(&self) -> &Transformer {
-        &self.net
-    }
-
     fn rows<'a, F: Scalar>(&self, tables: &'a Tables<F>) -> Rows<'a, F> {
         Rows {
             p: self.net.p,

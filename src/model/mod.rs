@@ -84,7 +84,7 @@ pub trait Model<F: Scalar>: Send + Sync {
     /// with respect to them from the same place.
     fn logits<'a>(&self, block: &'a mut Self::Block) -> ArrayViewMut2<'a, F>;
 
-    /// Activations of the neurons in the last forward pass, `[pairs, d_mlp]`.
+    /// Activations of the neurons in the last forward pass, `[pairs, d_mlp]`, until [`Model::backward`].
     fn neurons<'a>(&self, block: &'a Self::Block) -> ArrayView2<'a, F>;
 
     /// Add this block's gradient sums, for the gradient of the logits that stands in the block.

@@ -30,7 +30,8 @@ fn case(config: &RunConfig, seed: u64) -> (Transformer, Params<f64>, Batch) {
     params.vector_mut(names::B_IN).assign(&noise.matrix(names::W_IN).column(0));
     params.vector_mut(names::B_OUT).assign(&noise.matrix(names::W_OUT).column(0));
     let p = config.modulus;
-    let pairs: Vec<_> = (0..3 * p).map(|i| [i % p, (i * i + 1) % p]).collect();
+    let some = (0..2 * p).map(|i| [i % p, (i * i + 1) % p]);
+    let pairs: Vec<_> = some.chain((0..p).map(|b| [0, b])).collect();
     let labels = pairs.iter().map(|[a, b]| (a + b) % p).collect();
     (net, params, Batch { pairs, labels })
 }

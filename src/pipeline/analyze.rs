@@ -252,7 +252,7 @@ fn parameters(inputs: &str, kind: MeasureKind, trajectory_weights: Weighting) ->
     let mut parameters = json!({
         "failures": 0,
         "inputs": inputs,
-        "kernel": blas::info().kernel,
+        "blas": blas::info().to_string(),
         "key_rule": "w_l",
         "key_threshold": KEY_THRESHOLD,
         "version": env!("CARGO_PKG_VERSION"),

@@ -254,7 +254,7 @@ impl<'a> Line<'a> {
         json!({
             "final": self.run.checkpoints.last().map(describe),
             "from": describe(self.from),
-            "kernel": blas::info().kernel,
+            "blas": blas::info().to_string(),
             "to": describe(self.to),
         })
     }

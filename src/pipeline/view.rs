@@ -229,16 +229,16 @@ fn all_singular_values(tensors: &[Tensor]) -> Result<Vec<(MatrixValues, bool)>> 
         let (rows, cols) = (*rows, *cols);
         let batch: usize = leading.iter().product();
         let (name, dtype, sigma) = (tensor.name.clone(), tensor.dtype, Err(NoSpectrum::Empty));
-        let empty = MatrixValues { tensor: name, dtype, batch_index: 0, rows, cols, sigma };
+        let blank = MatrixValues { tensor: name, dtype, batch_index: 0, rows, cols, sigma };
         if tensor.values.is_empty() {
             // One row says so, however many matrices without entries the shape promises.
-            found.push((empty, false));
+            found.push((blank, false));
             waiting.push((Err(NoSpectrum::Empty), Path::Svd));
             continue;
         }
         let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
         for (batch_index, matrix) in values.axis_iter(Axis(0)).enumerate() {
-            found.push((MatrixValues { batch_index, ..empty.clone() }, false));
+            found.push((MatrixValues { batch_index, ..blank.clone() }, false));
             waiting.push((Prepared::new(matrix), storage_path(dtype)));
             bytes += matrix.len() * size_of::<f64>();
             if bytes > COPIES {

@@ -47,9 +47,10 @@ pub struct Request<'a> {
 pub struct Report {
     pub step: u64,
     pub train: Pass,
-    /// Of the last saved step; none if every pair is trained on
+    /// Of the last saved step; none if every pair is trained on, or nothing was saved yet since a
+    /// resumption
     pub test: Option<Pass>,
-    /// Number of checkpoints saved by this process
+    /// Number of checkpoints that this process has handed to the saver; all are saved at the end
     pub saved: u64,
     /// Time that training has waited for saves
     pub waited: Duration,
@@ -215,6 +216,9 @@ impl<'a, M: Model<f32>> Training<'a, M> {
                     done: format!("step {step} of {steps} is saved"),
                     help: "run the same command again with --resume".into(),
                 });
+            }
+            if self.saver.has_ended() {
+                self.saver.finish()?;
             }
             self.optimizer.update(&mut self.params.values, &self.gradient.values, &Threads);
         }

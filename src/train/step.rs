@@ -1,6 +1,6 @@
 //! One pass over a batch on several threads, with the same bits on any number of them.
 //!
-//! A batch is divided into at most `LANES` fixed lanes, each into blocks that fit in the cache.
+//! A batch is divided into at most `SHARES` fixed lanes, each into blocks that fit in the cache.
 //! A lane goes through its blocks in order and adds to its own sums; the sums of the lanes are then
 //! added up in order. The division depends on the batch and the network alone.
 
@@ -12,7 +12,7 @@ use crate::params::Params;
 use crate::tasks::Batch;
 
 /// Most lanes of a batch, hence most threads that can share it.
-const LANES: usize = 8;
+const SHARES: usize = 8;
 
 /// Most pairs that a lane works on at once.
 const BLOCK_ROWS: usize = 256;
@@ -29,7 +29,7 @@ pub struct Pass {
     pub accuracy: f64,
 }
 
-/// Workspace for passes over batches; nothing is allocated after its construction.
+/// Workspace for passes over batches; after its construction it allocates nothing itself.
 #[allow(missing_debug_implementations)] // workspace: nothing in it is worth printing
 pub struct Engine<F: Scalar, M: Model<F>> {
     model: M,
@@ -59,7 +59,7 @@ impl Fork for Threads {
 
 /// About how many values an engine holds: sums, and activations of a comparable size, of every lane.
 pub fn values<F: Scalar, M: Model<F>>(model: &M) -> usize {
-    2 * (LANES + 1) * model.sums_layout().len()
+    2 * (SHARES + 1) * model.sums_layout().len()
 }
 
 impl<F: Scalar, M: Model<F>> Engine<F, M> {
@@ -73,15 +73,10 @@ impl<F: Scalar, M: Model<F>> Engine<F, M> {
         };
         Self {
             tables: model.new_tables(),
-            lanes: (0..LANES).map(|_| lane()).collect(),
+            lanes: (0..SHARES).map(|_| lane()).collect(),
             total: Params::zeros(model.sums_layout()),
             model,
         }
-    }
-
-    /// The network.
-    pub fn model(&self) -> &M {
-        &self.model
     }
 
     /// Mean loss and accuracy over a batch at these weights.
@@ -148,7 +143,7 @@ fn lanes(
     batch: &Batch,
     least_rows: usize,
 ) -> impl IndexedParallelIterator<Item = (&[[usize; 2]], &[usize])> {
-    let mut count = LANES;
+    let mut count = SHARES;
     while count > 1 && batch.pairs.len() < count * least_rows {
         count /= 2;
     }

@@ -20,6 +20,7 @@
 //! there are threads and memory, and only what is left over goes into the runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -177,7 +178,9 @@ pub fn train_all(
             let folder = out.join(&plan.name);
             let request =
                 Request { config: &plan.config, out: &folder, resume: true, threads, stop };
-            let outcome = run(&request, &mut |report| observe(index, report));
+            let work = AssertUnwindSafe(|| run(&request, &mut |report| observe(index, report)));
+            let outcome =
+                catch_unwind(work).unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())));
             if let Ok(mut slot) = slot.lock() {
                 *slot = Some(outcome);
             }

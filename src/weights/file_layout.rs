@@ -219,15 +219,17 @@ pub fn dimensions(header: &Header) -> Option<Dimensions> {
     let ours = |shape| if theirs { turned(shape) } else { shape };
     let [d_model, vocab] = ours(matrix(names::W_E)?);
     let [d_mlp, _] = ours(matrix(names::W_IN)?);
-    let [heads, _, _] = cube(names::W_Q)?;
+    let [heads, first, second] = cube(names::W_Q)?;
+    let d_head = if theirs { second } else { first };
     let [_, classes] = matrix(names::W_U)?;
     let outputs = match classes {
         _ if classes == vocab => Outputs::Tokens,
         _ if classes + 1 == vocab => Outputs::Residues,
         _ => return None,
     };
-    let divisible = heads > 0 && d_model % heads == 0 && d_model > 0 && d_mlp > 0;
-    divisible.then_some(Dimensions { d_model, heads, d_mlp, outputs })
+    // Heads of another width are those of another network.
+    let fits = d_model > 0 && d_mlp > 0 && heads.checked_mul(d_head) == Some(d_model);
+    fits.then_some(Dimensions { d_model, heads, d_mlp, outputs })
 }
 
 #[cfg(test)]

@@ -14,14 +14,14 @@ use groundswell::durable::is_temporary;
 
 use super::support::*;
 
-/// A run of one or two seconds (half of it waiting for the disk), with more than two lanes of pairs
-/// for the threads, and 41 saves.
+/// A run of a few seconds with four shares of pairs for the threads, more weights than one thread
+/// updates at a time, and 41 saves.
 fn options(out: &Path, threads: &str) -> Vec<OsString> {
     args![
         "--out",
         out,
         "--modulus",
-        "23",
+        "41",
         "--train-fraction",
         "0.8",
         "--d-model",
@@ -29,11 +29,11 @@ fn options(out: &Path, threads: &str) -> Vec<OsString> {
         "--heads",
         "4",
         "--d-mlp",
-        "64",
+        "512",
         "--steps",
-        "800",
+        "200",
         "--save-at",
-        "0..:20",
+        "0..:5",
         "--threads",
         threads
     ]
@@ -136,7 +136,7 @@ fn settings_change_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");
     train([options(&run, "2"), args!["--seed", "1"]].concat()).exits(0);
-    let last = "checkpoints/step_00000800.safetensors";
+    let last = "checkpoints/step_00000200.safetensors";
     assert_ne!(tree(&run)[last], WHOLE[last]);
 }
 
@@ -197,12 +197,12 @@ fn interrupted_runs_end_with_the_same_bytes() {
         let message = ran.stderr.lines().find(|line| line.contains("stopped: ")).unwrap();
         let step = message
             .strip_prefix("stopped: step ")
-            .and_then(|rest| rest.strip_suffix(" of 800 is saved"))
+            .and_then(|rest| rest.strip_suffix(" of 200 is saved"))
             .unwrap_or_else(|| panic!("{message}"));
         stops.push(step.parse().unwrap());
     }
     assert!(stops.is_sorted_by(|a, b| a < b), "{stops:?}");
-    assert!(stops.iter().any(|step| step % 20 != 0), "all at saved steps: {stops:?}");
+    assert!(stops.iter().any(|step| step % 5 != 0), "all at saved steps: {stops:?}");
     train([options(&run, "2"), args!["--resume"]].concat()).exits(0);
     assert_same(&tree(&run), &WHOLE);
 }
@@ -218,9 +218,9 @@ fn an_interrupted_run_can_be_analysed() {
     Ran::from(child.wait_with_output().unwrap()).exits(130);
     let archive = Archive::open(&run).unwrap();
     let steps: Vec<u64> = archive.checkpoints().map(|checkpoint| checkpoint.step).collect();
-    assert!(steps.len() >= 6 && steps.iter().all(|step| step % 20 == 0), "{steps:?}");
+    assert!(steps.len() >= 6 && steps.iter().all(|step| step % 5 == 0), "{steps:?}");
 
-    fs::write(checkpoint(&run, 110), "no line in the manifest, so no checkpoint yet").unwrap();
+    fs::write(checkpoint(&run, 111), "no line in the manifest, so no checkpoint yet").unwrap();
     let before = tree(&run);
     let ran = analyze(&run, &dir.path().join("out")).exits(0);
     let summary =

@@ -172,6 +172,34 @@ fn in_transformer_lens_layout(checkpoint: &Path) -> Vec<u8> {
     to_bytes(&refs, &BTreeMap::new()).unwrap()
 }
 
+/// Heads of another width make another network: its weights are measured, and nothing is pretended.
+#[test]
+fn heads_of_another_width_are_no_network_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("wide");
+    let values = [0.5f64; 128];
+    let shapes: [(&str, &[usize]); 5] = [
+        ("embed.W_E", &[8, 8]),
+        ("blocks.0.attn.W_Q", &[2, 2, 8]), // 2 · 2 is not 8
+        ("blocks.0.attn.W_O", &[8, 4]),
+        ("blocks.0.mlp.W_in", &[16, 8]),
+        ("unembed.W_U", &[8, 8]),
+    ];
+    let tensors = shapes.map(|(name, shape)| {
+        let data = Data::F64(&values[..shape.iter().product()]);
+        TensorRef { name, shape, data }
+    });
+    put(root.join("step1.safetensors"), &to_bytes(&tensors, &BTreeMap::new()).unwrap());
+    let out = dir.path().join("out");
+    let mut args = args!["analyze", &root, "--out", &out];
+    let facts = ["--task=add", "--modulus=7", "--train-fraction=0.6", "--split=python:0"];
+    args.extend(facts.map(Into::into));
+    let problem = "its tensors are not those of a network that can be evaluated";
+    groundswell(args).exits(0).mentions(problem);
+    assert_eq!(rows::<ProgressRow>(&out)[0].status, Status::UnknownNetwork);
+    assert_eq!(rows::<SpectrumRow>(&out).len(), 6);
+}
+
 /// The network is the same, however a file arranges it: so are its losses and its circuits. What is
 /// almost right is refused with the names and shapes that are not.
 #[test]

@@ -65,6 +65,6 @@ fn a_better_kernel_is_chosen_once_and_none_against_the_users_word() {
     let ran = ran.exits(0);
     assert!(ran.stdout.contains("kernel           Haswell\n"), "{}", ran.stdout);
     assert_eq!(starts.len(), 1, "started again against the user's word");
-    let advice = "OPENBLAS_CORETYPE asks for the Haswell kernel; without it, SkylakeX";
+    let advice = "the Haswell kernel is in force, and SkylakeX is faster: unset OPENBLAS_CORETYPE";
     assert_eq!(ran.stdout.contains(advice), wide, "{}", ran.stdout);
 }

@@ -1,7 +1,9 @@
 //! Numbers do not depend on what the environment says of threads, and hardly on the BLAS kernel.
 
+#[cfg(feature = "openblas")]
 use std::fs;
 
+#[cfg(feature = "openblas")]
 use groundswell::tables::{SingularValueRow, SpectrumRow, metadata};
 
 use super::support::*;
@@ -19,6 +21,7 @@ fn threads_of_blas_are_not_for_the_environment_to_choose() {
 
 /// Another kernel sums in another order: singular values differ by rounding, and the tables say which
 /// kernel it was.
+#[cfg(feature = "openblas")]
 #[test]
 fn another_kernel_gives_the_same_up_to_rounding() {
     let dir = tempfile::tempdir().unwrap();

@@ -79,6 +79,16 @@ pub fn analyze(archive: &Path, out: &Path) -> Ran {
     groundswell(args!["analyze", archive, "--out", out])
 }
 
+/// The kernel that the programs compute with: a better one than this process has, if they start
+/// themselves again.
+pub fn kernel() -> String {
+    let info = groundswell::blas::info();
+    let chosen = std::env::var_os("OPENBLAS_CORETYPE").is_some();
+    let features = groundswell::blas::vector_features();
+    let better = groundswell::blas::better_kernel(&info, &features).filter(|_| !chosen);
+    better.map_or(info.kernel, str::to_owned)
+}
+
 /// `fixtures/<name>`.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)

@@ -309,14 +309,15 @@ fn another_kernel_cannot_continue_a_run() {
     train(small(&run)).exits(0);
     unfinish(&run);
     let path = run.join("run.json");
-    let kernel = groundswell::blas::info().kernel;
+    let kernel = kernel();
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace(&format!("\"{kernel}\""), "\"Nehalem\"")).unwrap();
     let before = tree(&run);
+    let openblas = cfg!(feature = "openblas");
+    let cure = if openblas { "set OPENBLAS_CORETYPE=Nehalem" } else { "go on where it began" };
     with(&run, &["--resume"]).exits(12).says(&format!(
         "error[CR16]: {}: written with different parameters: BLAS kernel is \
-         Nehalem there, {kernel} here (set OPENBLAS_CORETYPE=Nehalem, or begin a new run with \
-         --init)",
+         Nehalem there, {kernel} here ({cure}, or begin a new run with --init)",
         run.display()
     ));
     assert_same(&tree(&run), &before);
