@@ -8,7 +8,7 @@ const LINE: usize = 64;
 
 /// A vector of fixed length whose first element begins a cache line.
 ///
-/// Where rows are a multiple of [`LINE`] long, no vector load or store of the inner loops then
+/// Where rows are a multiple of 64 bytes long, no vector load or store of the inner loops then
 /// touches two lines.
 pub struct Aligned<F> {
     /// More than needed, so that there is a line's beginning within it.

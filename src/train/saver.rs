@@ -1,6 +1,6 @@
 //! Saving beside the training: the trainer hands over snapshots, a thread of its own writes them.
 //!
-//! There are [`SNAPSHOTS`] at most, so memory is bounded: a trainer that is faster than the disk
+//! There are `SNAPSHOTS` at most, so memory is bounded: a trainer that is faster than the disk
 //! waits for one to become free. What has piled up while the disk was busy is saved together, with
 //! one sync of each folder and log for all of it.
 
