@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Ratios against PyTorch and NumPy, both sides in turn, medians of five pairs; the mainline run; losses
 # against PyTorch's. Markdown tables on stdout.
-# PYTHON=… uses an environment that has the packages; otherwise one is made here (several GB).
+# PEERS_PYTHON=… uses an environment that has the packages; otherwise one is made here (several GB).
 # RUN=… keeps the mainline run in that folder.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-python=${PYTHON:-benches/peers/.venv/bin/python}
+python=${PEERS_PYTHON:-benches/peers/.venv/bin/python}
 if [ ! -x "$python" ]; then
     echo "installing PyTorch into benches/peers/.venv" >&2
     python3 -m venv benches/peers/.venv
