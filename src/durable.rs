@@ -10,6 +10,7 @@
 //! second fsync of the same descriptor proves nothing. It is never tried: the temporary is removed
 //! and the error reported.
 
+pub(crate) mod faults;
 mod lock;
 mod log;
 
@@ -20,7 +21,8 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use lock::Lock;
+use faults::{Operation, check};
+pub use lock::{Lock, Locking};
 pub use log::Log;
 
 use crate::error::{Error, Result};
@@ -37,7 +39,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     batch.commit()
 }
 
-/// Files that get their names together: each folder is synced once for all of them.
+/// Files and folders that get their names together: each folder that holds them is synced once for
+/// all of them.
 ///
 /// Dropped without [`Batch::commit`], it leaves nothing behind.
 #[derive(Debug, Default)]
@@ -57,20 +60,66 @@ impl Batch {
     /// # Errors
     /// [`Error::Write`]; the temporary is removed.
     pub fn stage(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let (temporary, mut file) = create_temporary(path)?;
-        let written = file
-            .write_all(bytes)
-            .map_err(|error| explain(error, bytes.len()))
-            .and_then(|()| file.sync_all().map_err(not_durable));
-        if let Err(source) = written {
-            remove_quietly(&temporary);
-            return Err(Error::Write { path: path.to_owned(), source });
-        }
-        self.staged.push_back(Staged { temporary, path: path.to_owned() });
-        Ok(())
+        self.stage_with(path, |file| write_all(file, path, bytes))
     }
 
-    /// Give all files their final names, in the order in which they were staged, durably.
+    /// The same with a function that fills the file, which it may read, too.
+    ///
+    /// # Errors
+    /// [`Error::Write`], also for such an error of `fill` without a path, and whatever else `fill`
+    /// says; the temporary is removed.
+    pub fn stage_with<T>(
+        &mut self,
+        path: &Path,
+        fill: impl FnOnce(&mut File) -> Result<T>,
+    ) -> Result<T> {
+        let (temporary, mut file) = create_temporary(path)?;
+        let filled = fill(&mut file).and_then(|filled| {
+            sync(&file, path)?;
+            Ok(filled)
+        });
+        match filled {
+            Ok(_) => self.staged.push_back(Staged { temporary, path: path.to_owned() }),
+            Err(_) => remove_quietly(&temporary),
+        }
+        filled.map_err(|error| match error {
+            Error::Write { source, .. } => Error::Write { path: path.to_owned(), source },
+            other => other,
+        })
+    }
+
+    /// Write a folder with these files, by name, to a synced temporary beside `path`.
+    ///
+    /// # Errors
+    /// [`Error::Write`]; the temporary is removed.
+    pub fn stage_folder<'a>(
+        &mut self,
+        path: &Path,
+        files: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<()> {
+        let temporary = temporary_name(path);
+        let write = || {
+            check(&temporary, Operation::Create).map_err(Error::write(path))?;
+            fs::create_dir(&temporary).map_err(Error::write(path))?;
+            for (name, bytes) in files {
+                let inside = temporary.join(name);
+                check(&inside, Operation::Create).map_err(Error::write(&inside))?;
+                let mut file = File::create_new(&inside).map_err(Error::write(&inside))?;
+                write_all(&mut file, &inside, bytes)?;
+                sync(&file, &inside)?;
+            }
+            sync_folder(&temporary)
+        };
+        let written = write();
+        match written {
+            Ok(()) => self.staged.push_back(Staged { temporary, path: path.to_owned() }),
+            Err(_) => remove_quietly(&temporary),
+        }
+        written
+    }
+
+    /// Give all files their final names, in the order in which they were staged, durably. A folder
+    /// takes the place of one that has its name.
     ///
     /// # Errors
     /// [`Error::Write`]. A file that could not be renamed stays under its temporary name, which the
@@ -78,7 +127,11 @@ impl Batch {
     pub fn commit(mut self) -> Result<()> {
         let mut folders = BTreeSet::new();
         while let Some(Staged { temporary, path }) = self.staged.pop_front() {
-            if let Err(error) = fs::rename(&temporary, &path) {
+            if temporary.is_dir() && path.is_dir() {
+                remove_folder(&path)?;
+            }
+            let renamed = check(&path, Operation::Rename);
+            if let Err(error) = renamed.and_then(|()| fs::rename(&temporary, &path)) {
                 let kept = format!("{error}; the data are in {}", temporary.display());
                 return Err(Error::Write { path, source: io::Error::new(error.kind(), kept) });
             }
@@ -96,6 +149,29 @@ impl Drop for Batch {
     }
 }
 
+/// Remove a file of ours; nothing happens if there is none. Its name may come back with a power
+/// loss, so what must stay gone needs another sign.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn remove(path: &Path) -> Result<()> {
+    match check(path, Operation::Remove).and_then(|()| fs::remove_file(path)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::write(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Remove a folder of ours with all that is in it.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn remove_folder(path: &Path) -> Result<()> {
+    match check(path, Operation::Remove).and_then(|()| fs::remove_dir_all(path)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::write(path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Create a folder and those above it, durably. An existing folder is left as it is.
 ///
 /// # Errors
@@ -106,7 +182,7 @@ pub fn create_dir(path: &Path) -> Result<()> {
     }
     let parent = folder_of(path);
     create_dir(parent)?;
-    match fs::create_dir(path) {
+    match check(path, Operation::Create).and_then(|()| fs::create_dir(path)) {
         // Another process was faster; whoever created it, the name must be durable.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
         result => result.map_err(Error::write(path))?,
@@ -114,8 +190,8 @@ pub fn create_dir(path: &Path) -> Result<()> {
     sync_folder(parent)
 }
 
-/// Remove the temporaries that a killed process left in `folder` (not in folders below it), and
-/// say how many. Anything whose name is not exactly of our pattern stays. Call it under the lock.
+/// Remove the temporaries, files and folders, that a killed process left in `folder` (not in folders
+/// below it), and say how many. Anything whose name is not exactly of our pattern stays. Call it under the lock.
 ///
 /// # Errors
 /// [`Error::Write`] if the folder cannot be listed or a temporary not be removed.
@@ -124,7 +200,12 @@ pub fn sweep_temporaries(folder: &Path) -> Result<usize> {
     for entry in fs::read_dir(folder).map_err(Error::write(folder))? {
         let entry = entry.map_err(Error::write(folder))?;
         if entry.file_name().to_str().is_some_and(is_temporary) {
-            fs::remove_file(entry.path()).map_err(Error::write(&entry.path()))?;
+            let path = entry.path();
+            if path.is_dir() {
+                remove_folder(&path)?
+            } else {
+                remove(&path)?
+            }
             swept += 1;
         }
     }
@@ -147,7 +228,10 @@ pub fn is_temporary(name: &str) -> bool {
 /// Make the names in a folder durable.
 fn sync_folder(folder: &Path) -> Result<()> {
     static WARNED: AtomicBool = AtomicBool::new(false);
-    match File::open(folder).and_then(|open| open.sync_all()) {
+    let synced = check(folder, Operation::Sync)
+        .and_then(|()| File::open(folder))
+        .and_then(|open| open.sync_all());
+    match synced {
         // Some network file systems cannot sync a folder; there is nothing better to do on them.
         Err(error) if error.kind() == ErrorKind::InvalidInput => {
             if !WARNED.swap(true, Ordering::Relaxed) {
@@ -160,17 +244,43 @@ fn sync_folder(folder: &Path) -> Result<()> {
 }
 
 fn create_temporary(path: &Path) -> Result<(PathBuf, File)> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
     loop {
-        // The standard library's hash keys are its one source of randomness.
-        let random = RandomState::new().hash_one(path);
-        let tag = format!(".{name}.{}-{random:016x}{TEMPORARY}", std::process::id());
-        let temporary = folder_of(path).join(tag);
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+        let temporary = temporary_name(path);
+        let created = check(path, Operation::Create).and_then(|()| {
+            OpenOptions::new().read(true).write(true).create_new(true).open(&temporary)
+        });
+        match created {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             result => return Ok((temporary, result.map_err(Error::write(path))?)),
         }
     }
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // The standard library's hash keys are its one source of randomness.
+    let random = RandomState::new().hash_one(path);
+    let tag = format!(".{name}.{}-{random:016x}{TEMPORARY}", std::process::id());
+    folder_of(path).join(tag)
+}
+
+/// Write all bytes to the file that will be `path`.
+fn write_all(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = match check(path, Operation::Write) {
+        Ok(()) => file.write_all(bytes),
+        Err(error) => {
+            // As a full disk does.
+            let _ = file.write_all(&bytes[..bytes.len() / 2]);
+            Err(error)
+        }
+    };
+    written.map_err(|error| Error::write(path)(explain(error, bytes.len())))
+}
+
+/// Wait until the file that will be `path` is on the disk.
+fn sync(file: &File, path: &Path) -> Result<()> {
+    let synced = check(path, Operation::Sync).and_then(|()| file.sync_all());
+    synced.map_err(not_durable).map_err(Error::write(path))
 }
 
 /// The folder that holds `path`; `.` for a bare name.
@@ -180,7 +290,9 @@ fn folder_of(path: &Path) -> &Path {
 
 /// For the way out of a failure, whose error is the one to report.
 fn remove_quietly(path: &Path) {
-    let _ = fs::remove_file(path);
+    if check(path, Operation::Remove).is_ok() {
+        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    }
 }
 
 fn not_durable(error: io::Error) -> io::Error {
@@ -197,92 +309,4 @@ fn explain(error: io::Error, needed: usize) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(folder: &Path) -> Vec<String> {
-        let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name());
-        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_file_is_written_and_replaced_without_remains() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.json");
-        write(&path, b"old").unwrap();
-        write(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(names(dir.path()), ["a.json"]);
-    }
-
-    #[test]
-    fn a_batch_shows_nothing_before_its_commit() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut batch = Batch::default();
-        batch.stage(&dir.path().join("a"), b"1").unwrap();
-        batch.stage(&dir.path().join("b"), b"2").unwrap();
-        assert!(names(dir.path()).iter().all(|name| is_temporary(name)));
-        drop(batch);
-        assert!(names(dir.path()).is_empty());
-    }
-
-    #[test]
-    fn failures_name_the_file_and_keep_the_old_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let missing = dir.path().join("nowhere/a");
-        let error = write(&missing, b"x").unwrap_err();
-        assert_eq!((error.code(), error.exit_code()), ("CR05", 5));
-        assert!(error.to_string().starts_with(&format!("could not write {}", missing.display())));
-
-        // A name that is taken by a folder cannot be renamed over: the data are kept, and named.
-        let taken = dir.path().join("taken");
-        create_dir(&taken.join("full")).unwrap();
-        let mut batch = Batch::default();
-        batch.stage(&taken, b"x").unwrap();
-        batch.stage(&dir.path().join("behind"), b"y").unwrap();
-        let message = batch.commit().unwrap_err().to_string();
-        let (_, kept) = message.split_once("the data are in ").unwrap();
-        assert_eq!(fs::read(kept).unwrap(), b"x");
-        assert_eq!(names(dir.path()).len(), 2, "one temporary and the folder");
-    }
-
-    #[test]
-    fn folders_are_created_with_their_parents() {
-        let dir = tempfile::tempdir().unwrap();
-        let deep = dir.path().join("a/b/c");
-        create_dir(&deep).unwrap();
-        create_dir(&deep).unwrap();
-        assert!(deep.is_dir());
-        write(&dir.path().join("file"), b"").unwrap();
-        assert_eq!(create_dir(&dir.path().join("file")).unwrap_err().exit_code(), 5);
-    }
-
-    #[test]
-    fn only_our_temporaries_are_swept() {
-        let dir = tempfile::tempdir().unwrap();
-        let foreign = [
-            ".a.1-0123456789abcde.gs-tmp", // 15 digits
-            ".a.x-0123456789abcdef.gs-tmp",
-            ".gs-tmp",
-            "a.1-0123456789abcdef.gs-tmp",
-            "a.gs-tmp",
-        ];
-        for name in foreign {
-            fs::write(dir.path().join(name), b"").unwrap();
-        }
-        let (ours, _) = create_temporary(&dir.path().join("step.safetensors")).unwrap();
-        assert!(is_temporary(ours.file_name().unwrap().to_str().unwrap()));
-        assert_eq!(sweep_temporaries(dir.path()).unwrap(), 1);
-        assert_eq!(names(dir.path()), foreign);
-    }
-
-    /// `/dev/full` refuses every byte, as a full disk does.
-    #[test]
-    fn a_full_disk_is_told_with_the_bytes_needed() {
-        let mut full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let error = explain(full.write_all(&[0; 64]).unwrap_err(), 64);
-        assert!(error.to_string().ends_with("; need 64 bytes"), "{error}");
-    }
-}
+mod tests;

@@ -73,6 +73,14 @@ pub enum Error {
     #[error("{path}: read took over {seconds} s")]
     TooSlow { path: PathBuf, seconds: u64 },
 
+    /// A checkpoint that needs more memory than may be used.
+    #[error("{path}: needs about {needed} MB of memory, and {limit} MB may be used")]
+    TooLarge { path: PathBuf, needed: u64, limit: u64 },
+
+    /// Parts of a joint work that are not there yet.
+    #[error("{path}: {missing}")]
+    Incomplete { path: PathBuf, missing: String, help: String },
+
     /// A tensor that the network needs is not in the file.
     #[error("{path}: tensor {tensor:?} is missing")]
     MissingTensor { path: PathBuf, tensor: String },
@@ -183,6 +191,8 @@ impl Error {
             Self::Misplaced { why, .. } => why.code(),
             Self::Pickle { .. } => "ST026",
             Self::TooSlow { .. } => "AR19",
+            Self::TooLarge { .. } => "CR20",
+            Self::Incomplete { .. } => "CR26",
             Self::MissingTensor { .. } | Self::Shape { .. } | Self::OtherWeights { .. } => "AR13",
             Self::ArchiveFile { .. } => "AR21",
             Self::OtherRun { .. } | Self::Unfinished { .. } | Self::NotARun { .. } => "CR16",
@@ -213,6 +223,7 @@ impl Error {
             | Self::Checkpoint { .. }
             | Self::Misplaced { .. }
             | Self::TooSlow { .. }
+            | Self::TooLarge { .. }
             | Self::MissingTensor { .. }
             | Self::Shape { .. }
             | Self::OtherWeights { .. }
@@ -220,7 +231,7 @@ impl Error {
             | Self::TableFile { .. }
             | Self::NothingUsable { .. } => 4,
             Self::Write { .. } => 5,
-            Self::NotFound { .. } => 10,
+            Self::NotFound { .. } | Self::Incomplete { .. } => 10,
             Self::Locked { .. } => 11,
             Self::OtherRun { .. } => 12,
             Self::Interrupted { signal, .. } => 128 + u8::try_from(*signal).unwrap_or(2),
@@ -238,6 +249,7 @@ impl Error {
             Self::Setting { help, .. }
             | Self::ConfigFile { help, .. }
             | Self::Blas { help, .. }
+            | Self::Incomplete { help, .. }
             | Self::Interrupted { help, .. } => help.clone(),
             Self::UnknownName { known, .. } => format!("known: {}", known.join(", ")),
             Self::Modulus { .. } => "pick another `--modulus`, such as 59 or 113".into(),
@@ -258,6 +270,7 @@ impl Error {
                 "convert it once, where you trust it: python examples/from_torch.py {} OUT.safetensors",
                 path.display()
             ),
+            Self::TooLarge { .. } => "give more with --memory-limit, if the machine has it".into(),
             Self::TooSlow { .. } => "is the drive still there? --io-timeout sets the limit".into(),
             Self::Write { .. } => "free some space or choose another folder; \
                  what was committed stays valid, run the same command again"

@@ -137,6 +137,16 @@ impl CheckpointRef {
         }
     }
 
+    /// [`read::identity`] of all its files, the index among them.
+    #[must_use]
+    pub fn identity(&self) -> Option<String> {
+        let mut files = self.files().ok()?;
+        if self.is_index {
+            files.push(self.path.clone());
+        }
+        read::identity(&files)
+    }
+
     /// Whether something says what the bytes ought to be: a manifest, or the name of a blob.
     #[must_use]
     pub fn is_verified(&self) -> bool {

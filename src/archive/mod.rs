@@ -45,7 +45,7 @@ pub use float::{float_bytes, is_unsupported, widen};
 pub use header::{Dtype, Header, TensorInfo};
 pub use info::{RunInfo, Versions};
 pub use metrics::MetricsRow;
-pub use read::Tensor;
+pub use read::{Tensor, identity};
 pub use run::{Run, escaped};
 pub use slice::Slices;
 pub use steps::StepPattern;

@@ -181,6 +181,28 @@ pub(super) fn stamp_of(path: &Path) -> Result<Stamp> {
     Ok(Source::open(path)?.stamp)
 }
 
+/// What tells files from others, and from themselves after a change: device, inode, length, and the
+/// times of the last change of content and of inode, of each. `None` if one of them is not there.
+#[must_use]
+pub fn identity(paths: &[PathBuf]) -> Option<String> {
+    let one = |path: &PathBuf| {
+        let file = fs::metadata(path).ok()?;
+        let (content, inode) =
+            ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
+        Some(format!(
+            "{}:{}:{}:{}.{:09}:{}.{:09}",
+            file.dev(),
+            file.ino(),
+            file.len(),
+            content.0,
+            content.1,
+            inode.0,
+            inode.1,
+        ))
+    };
+    paths.iter().map(one).collect::<Option<Vec<_>>>().map(|all| all.join(" "))
+}
+
 /// An open regular file.
 pub(super) struct Source {
     path: PathBuf,

@@ -12,6 +12,7 @@ pub mod report;
 pub mod signals;
 pub mod source;
 pub mod sweep;
+pub mod tables;
 pub mod train;
 
 use std::io::Write;
@@ -43,6 +44,9 @@ enum Command {
     Audit(audit::AuditArgs),
     Analyze(analyze::AnalyzeArgs),
     Landscape(landscape::LandscapeArgs),
+    Merge(tables::MergeArgs),
+    Status(tables::StatusArgs),
+    Verify(tables::VerifyArgs),
     Schema(SchemaArgs),
     Doctor(doctor::DoctorArgs),
     #[command(hide = true)]
@@ -81,6 +85,9 @@ fn execute(command: &Command) -> anyhow::Result<u8> {
         Command::Audit(args) => audit::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Landscape(args) => landscape::run(args),
+        Command::Merge(args) => tables::merge(args),
+        Command::Status(args) => tables::status(args),
+        Command::Verify(args) => tables::verify(args),
         Command::Schema(args) => show_schema(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => {
@@ -113,13 +120,21 @@ fn print(text: &[u8]) -> anyhow::Result<u8> {
 
 /// Say what was written and what was left out; returns the exit code.
 fn summarise(out: &std::path::Path, what: &str, summary: &Summary) -> anyhow::Result<u8> {
-    if summary.tables.is_empty() {
-        print(format!("{}: nothing to do, 0 to compute\n", out.display()).as_bytes())?;
-        return Ok(0);
+    let (tables, parts) = (&summary.tables, &summary.parts);
+    let tables = tables.iter().map(|(table, rows)| (format!("{table}.parquet"), *rows));
+    let files: Vec<(String, u64)> = tables.chain(parts.iter().cloned()).collect();
+    let mut text = format!("{}: ", out.display());
+    if files.is_empty() {
+        text += "nothing to do, 0 to compute\n";
+    } else {
+        text += &format!("{} {what}", summary.computed);
+        if summary.reused > 0 {
+            text += &format!(", {} taken from before", summary.reused);
+        }
+        text.push('\n');
     }
-    let mut text = format!("{}: {} {what}\n", out.display(), summary.computed);
-    for (table, rows) in &summary.tables {
-        text += &format!("  {:<24} {rows:>9} rows\n", format!("{table}.parquet"));
+    for (file, rows) in files {
+        text += &format!("  {file:<24} {rows:>9} rows\n");
     }
     print(text.as_bytes())?;
     for warning in &summary.warnings {
@@ -127,7 +142,12 @@ fn summarise(out: &std::path::Path, what: &str, summary: &Summary) -> anyhow::Re
     }
     if summary.skipped > 0 {
         let failures = out.join("failures.parquet");
-        tracing::warn!("{} inputs were skipped; see {}", summary.skipped, failures.display());
+        let where_to = if summary.parts.is_empty() {
+            format!("see {}", failures.display())
+        } else {
+            "failures.parquet will list them once the shards are merged".into()
+        };
+        tracing::warn!("{} inputs were skipped; {where_to}", summary.skipped);
     }
     Ok(summary.exit_code())
 }

@@ -72,7 +72,7 @@ pub fn run(common: &CommonArgs, command: impl FnOnce() -> anyhow::Result<u8>) ->
 
 /// Write a line to stderr. Whoever closed it has read enough, and the work goes on: `eprintln!`
 /// would panic.
-fn tell(line: Arguments<'_>) {
+pub(super) fn tell(line: Arguments<'_>) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 

@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::flag;
+
+use super::report;
+use crate::pipeline::when_late;
 
 /// A number that becomes that of the first signal; SIGUSR1 counts as SIGTERM.
 ///
@@ -20,7 +24,24 @@ pub fn install() -> anyhow::Result<Arc<AtomicUsize>> {
         flag::register(signal, Arc::clone(&again))?;
         flag::register_usize(signal, Arc::clone(&stop), usize::try_from(counts_as)?)?;
     }
+    // Left alone it ends the process; noted and ignored, the write fails, and says so.
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     Ok(stop)
+}
+
+/// How long the engines have to end by themselves after a signal.
+const PATIENCE: Duration = Duration::from_millis(4500);
+
+/// End the program if the engines do not come back soon after a signal, say from a read that hangs.
+/// What was committed is complete at every moment, so nothing is lost.
+///
+/// # Errors
+/// If there is no thread for it.
+pub fn insist(stop: &Arc<AtomicUsize>) -> anyhow::Result<()> {
+    Ok(when_late(stop, PATIENCE, |signal| {
+        report::tell(format_args!("stopped: work in progress was dropped; run again to resume"));
+        std::process::exit(128 + i32::try_from(signal).unwrap_or(SIGINT));
+    })?)
 }
 
 /// OpenBLAS serves at most this many callers at once in the builds of the distributions.

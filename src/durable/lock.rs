@@ -14,10 +14,36 @@ use crate::error::{Error, Result};
 /// hold locks on two files of one name.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    /// None where locking was turned off
+    _file: Option<File>,
+}
+
+/// Whether to lock at all: some file systems have no locks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Locking {
+    #[default]
+    On,
+    /// Whoever asks for this sees to it that no other process writes there.
+    Off,
 }
 
 impl Lock {
+    /// No lock, for `--no-lock`.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { _file: None }
+    }
+
+    /// Wait until no other process holds `path`, and be its only holder.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if the file system knows no locks.
+    pub fn patient(path: &Path) -> Result<Self> {
+        let file = open(path)?;
+        settle(path, file.lock().map_err(TryLockError::Error))?;
+        Ok(Self { _file: Some(file) })
+    }
+
     /// Be the only holder of `path`, which is created if need be.
     ///
     /// # Errors
@@ -31,7 +57,7 @@ impl Lock {
         file.set_len(0)
             .and_then(|()| file.write_all(holder.as_bytes()))
             .map_err(Error::write(path))?;
-        Ok(Self { _file: file })
+        Ok(Self { _file: Some(file) })
     }
 
     /// Hold `path` together with others that hold it shared.
@@ -41,7 +67,7 @@ impl Lock {
     pub fn shared(path: &Path) -> Result<Self> {
         let file = open(path)?;
         settle(path, file.try_lock_shared())?;
-        Ok(Self { _file: file })
+        Ok(Self { _file: Some(file) })
     }
 }
 

@@ -4,10 +4,10 @@
 //! at the end and without a newline, which readers ignore.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{explain, folder_of, not_durable, sync_folder};
+use super::faults::{Operation, check};
+use super::{folder_of, not_durable, sync_folder};
 use crate::error::{Error, Result};
 
 /// A file that is open for appending lines.
@@ -26,7 +26,8 @@ impl Log {
     /// [`Error::Write`].
     pub fn open(path: &Path) -> Result<Self> {
         let existed = path.exists();
-        let file = OpenOptions::new().append(true).create(true).open(path);
+        let file = check(path, Operation::Create)
+            .and_then(|()| OpenOptions::new().append(true).create(true).open(path));
         let file = file.map_err(Error::write(path))?;
         if !existed {
             sync_folder(folder_of(path))?;
@@ -41,7 +42,8 @@ impl Log {
     /// no more lines.
     pub fn append(&mut self, lines: &str) -> Result<()> {
         self.append_later(lines)?;
-        let synced = self.file.sync_data().map_err(not_durable);
+        let synced = check(&self.path, Operation::Sync).and_then(|()| self.file.sync_data());
+        let synced = synced.map_err(not_durable);
         self.failed = synced.is_err();
         synced.map_err(Error::write(&self.path))
     }
@@ -56,11 +58,12 @@ impl Log {
             return Err(Error::Internal(format!("{}: append {problem}", self.path.display())));
         }
         let length = self.file.metadata().map_err(Error::write(&self.path))?.len();
-        self.file.write_all(lines.as_bytes()).map_err(|error| {
+        super::write_all(&mut self.file, &self.path, lines.as_bytes()).inspect_err(|_| {
             self.failed = true;
             // Best effort: if even this fails, readers ignore the torn line.
-            let _ = self.file.set_len(length);
-            Error::Write { path: self.path.clone(), source: explain(error, lines.len()) }
+            if check(&self.path, Operation::Remove).is_ok() {
+                let _ = self.file.set_len(length);
+            }
         })
     }
 }

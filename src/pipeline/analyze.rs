@@ -1,25 +1,37 @@
 //! `groundswell analyze`: every measure of every checkpoint.
+//!
+//! 1. The archive is listed, the key frequencies of each run are fixed, and both become the plan.
+//! 2. Units of work whose blocks are there and whose files are what they were are taken from before;
+//!    the others are computed, in any order, and committed one by one.
+//! 3. The tables are joined from the blocks, in the order of the plan.
+//!
+//! So the tables do not depend on threads, shards, interruptions or earlier attempts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use serde_json::{Value, json};
+use rayon::prelude::*;
 
-use super::checkpoints::{self, Failed, Item};
-use super::measures::{MeasureKind, Rows};
-use super::output::{self, Output};
-use super::patience::patiently;
-use super::run::{RunContext, Subject};
-use super::{Observe, Summary, dynamics, in_parallel};
-use crate::archive::{self, Archive};
-use crate::blas;
-use crate::config::Split;
+use super::admission::Admission;
+use super::dynamics::comparison::Comparison;
+use super::job::Job;
+pub use super::job::{Forecast, dry_run};
+use super::measures::{MeasureKind, Scope};
+use super::merge::{self, Complete};
+use super::output::Output;
+use super::store::inputs::Inputs;
+use super::store::journal::{Journal, Line};
+use super::store::plan::{self, Part, Plan, Unit};
+use super::store::{self, Progress, Shard, Store};
+use super::work::{Stop, Work};
+use super::{Observe, Summary, pool};
+use crate::archive;
+use crate::durable::{self, Locking};
 use crate::dynamics::trajectory::Weighting;
 use crate::error::{Error, Result};
-use crate::progress::KEY_THRESHOLD;
-use crate::tables::{CheckpointRow, TrainingRow};
+use crate::tables::CheckpointRow;
 
 /// What to analyse.
 #[derive(Debug)]
@@ -30,12 +42,17 @@ pub struct Request<'a> {
     pub out: &'a Path,
     /// Empty: all
     pub measures: &'a [MeasureKind],
+    /// Which part of the work; `None`: all, and the tables are joined
+    pub shard: Option<Shard>,
     /// Number of threads; the tables do not depend on it
     pub threads: usize,
-    /// Write nothing if a single input cannot be used, or is not finite
+    /// Write no table if a single input cannot be used, or is not finite
     pub strict: bool,
     /// What checkpoints count in `trajectory`
     pub trajectory_weights: Weighting,
+    /// Bytes that checkpoints in work may take together
+    pub memory_limit: Option<u64>,
+    pub locking: Locking,
     /// Becomes the number of a signal when the work should stop
     pub stop: &'a AtomicUsize,
 }
@@ -44,179 +61,237 @@ pub struct Request<'a> {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::NothingUsable`] for the archive; [`Error::OtherRun`] if the folder
-/// holds tables of other checkpoints that this call would leave in place; what [`Output::open`]
-/// says; [`Error::Interrupted`].
+/// holds tables of other checkpoints that this call would leave in place, or the plan of other shards;
+/// what [`Output::open`] says; [`Error::Interrupted`].
 pub fn analyze(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     crate::linalg::require_sound()?;
-    let archive = Archive::open_with(request.archive, request.options)?;
-    let mut kinds: Vec<MeasureKind> = match request.measures {
-        [] => MeasureKind::ALL.to_vec(),
-        some => some.to_vec(),
-    };
-    kinds.sort();
-    kinds.dedup();
-    let archive = if request.strict { flawless(archive)? } else { archive };
-    let mut output = Output::open(request.out, request.archive)?;
-    let inputs = fingerprint(&archive, request.options.io_timeout);
-    let wanted = |kind| parameters(&inputs, kind, request.trajectory_weights);
-    if is_done(&output, &kinds, wanted)? {
-        return Ok(Summary::default());
+    let mut job = Job::new(request)?;
+    match request.shard {
+        None => job.alone(request, observe),
+        Some(shard) => job.together(request, shard, observe),
     }
-    refuse_stale(&output, &kinds, &inputs)?;
+}
 
-    let (contexts, mut failures) = checkpoints::contexts(&archive);
-    let items = checkpoints::items(&archive, &contexts, request.options.io_timeout);
-    let measured = in_parallel(&items, request.threads, request.stop, observe, |item| {
-        let measured = item.measure(&archive, |view| {
-            if request.strict {
-                view.require_flawless()?;
+impl Job {
+    /// All of it, up to the tables.
+    fn alone(&mut self, request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
+        let mut output = Output::open_with(request.out, request.archive, request.locking)?;
+        let private = request.out.join(store::PRIVATE);
+        let mut journal = Journal::read(&private)?;
+        let units = self.plan.units();
+        let mut summary = Summary { warnings: self.warnings.clone(), ..Summary::default() };
+        summary.warnings.extend(journal.damaged.clone());
+        let mut inputs = Inputs::new(&self.archive);
+        let all = self.of_all_measures(&output);
+        inputs.hash_changed(lines_of(&all, &units, &journal), request.threads, request.stop)?;
+        self.refuse_stale(&output, &all, &units, &journal, &inputs)?;
+
+        let current = |line: &Line| inputs.are_those_of(line);
+        let before = Progress::of(&self.plan, &units, &journal, current);
+        if before.is_done.iter().all(|done| *done) {
+            let lines = merge::complete(before);
+            if merge::is_joined(&output, &self.plan, &lines)? {
+                let failures = merge::failures(&self.plan, &lines);
+                summary.count(&lines, &failures);
+                return Ok(summary);
             }
-            Ok((Rows::of(view, &kinds)?, view.unsupported()))
+        }
+        summary.warnings.extend(changed(&self.plan, &units, &journal, &inputs));
+        write_plan(request.out, &self.plan)?;
+        let (lines, lost) =
+            self.compute(request, &units, Shard::ALL, &journal, &inputs, observe, &mut summary)?;
+        summary.warnings.extend(lost);
+        lines.into_iter().for_each(|line| journal.insert(line));
+        let done = Progress::of(&self.plan, &units, &journal, |_| true);
+        let lines: Complete<'_> = merge::complete(done);
+        merge::refuse_unusable(&self.plan, &lines, request.archive)?;
+        merge::join(&mut output, &self.plan, &lines, &mut summary)?;
+        Ok(summary)
+    }
+
+    /// The plan of these measures and of those whose tables are there.
+    fn of_all_measures(&self, output: &Output) -> Plan {
+        let mut all = self.plan.clone();
+        for kind in MeasureKind::ALL.iter().filter(|kind| !self.plan.measures.contains_key(kind)) {
+            if let Some(before) = output.parameters(kind.name()) {
+                all.measures.insert(*kind, before["parameters"].clone());
+            }
+        }
+        all
+    }
+
+    /// Tables of other checkpoints must not stay beside new ones.
+    fn refuse_stale(
+        &self,
+        output: &Output,
+        all: &Plan,
+        units: &[Unit],
+        journal: &Journal,
+        inputs: &Inputs<'_>,
+    ) -> Result<()> {
+        let mut others = all.clone();
+        others.measures.retain(|kind, _| !self.plan.measures.contains_key(kind));
+        let progress = Progress::of(&others, units, journal, |line| inputs.are_those_of(line));
+        let is_stale = |(kind, lines): (MeasureKind, Vec<Option<&Line>>)| {
+            let known: Option<Vec<&Line>> = lines.into_iter().collect();
+            let now = known.map(|lines| merge::provenance(&others, kind, &lines));
+            (now.as_ref() != output.parameters(kind.name())).then_some(kind.name())
+        };
+        let stale: Vec<&str> = progress.lines.into_iter().filter_map(is_stale).collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        Err(Error::OtherRun {
+            path: output.dir().to_owned(),
+            differences: format!("{} were computed from other checkpoints", stale.join(", ")),
+        })
+    }
+
+    /// Compute the units that are not done; returns their lines, and what is to be said of blocks
+    /// that were lost.
+    #[expect(clippy::too_many_arguments, reason = "one caller alone, one for a shard")]
+    pub(super) fn compute(
+        &self,
+        request: &Request<'_>,
+        units: &[Unit],
+        shard: Shard,
+        journal: &Journal,
+        inputs: &Inputs<'_>,
+        observe: Observe<'_>,
+        summary: &mut Summary,
+    ) -> Result<(Vec<Line>, Option<String>)> {
+        let store = Store::open(request.out, shard)?;
+        let private = request.out.join(store::PRIVATE);
+        let pool = pool(request.threads)?;
+        // Which of the believed lines have lost their blocks.
+        let believed: Vec<&Line> =
+            lines_of(&self.plan, units, journal).filter(|line| inputs.are_those_of(line)).collect();
+        let lost: BTreeSet<&str> = pool.install(|| {
+            let lost = believed.par_iter().filter(|line| !store::is_intact(&private, line));
+            lost.map(|line| line.basis.as_str()).collect()
         });
-        match measured {
-            Err(failed) if request.strict => Err(failed.error),
-            measured => Ok(measured),
+        let valid = |line: &Line| inputs.are_those_of(line) && !lost.contains(line.basis.as_str());
+        let left: Vec<(&Unit, Vec<MeasureKind>)> = units
+            .iter()
+            .map(|unit| {
+                let is_left = |kind: &MeasureKind| {
+                    !journal.get(&self.plan.basis(*kind, unit)).is_some_and(valid)
+                };
+                (unit, self.plan.measures_of(unit).filter(is_left).collect())
+            })
+            .filter(|(_, kinds): &(_, Vec<_>)| !kinds.is_empty())
+            .collect();
+        let (blocks, runs): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|(unit, _)| unit.scope == Part::Block);
+        let total: usize = blocks.iter().map(|(unit, _)| unit.checkpoints.len()).sum();
+        let of_units = units.iter().filter(|unit| unit.scope == Part::Block);
+        let all: usize = of_units.map(|unit| unit.checkpoints.len()).sum();
+        if (1..all).contains(&total) {
+            tracing::info!("resuming: {} of {all} checkpoints done", all - total);
         }
-    })?;
+        summary.computed = total;
+        summary.reused = all - total;
 
-    let nothing_usable = measured.iter().all(Result::is_err);
-    let usable: BTreeSet<(&str, u64)> = items
-        .iter()
-        .zip(&measured)
-        .filter(|(_, measured)| measured.is_ok())
-        .map(|(item, _)| (item.run.name.as_str(), item.source.step))
-        .collect();
-    let mut rows = Rows::default();
-    let mut summary = Summary { computed: items.len(), ..Summary::default() };
-    let mut unsupported = 0;
-    for (item, measured) in items.iter().zip(measured) {
-        match measured {
-            Ok((new, skipped)) => {
-                rows.append(new);
-                unsupported += skipped;
-            }
-            Err(failed) => {
-                summary.internal_errors += usize::from(failed.internal);
-                if kinds.contains(&MeasureKind::Checkpoints) {
-                    rows.checkpoints.push(unread_checkpoint(item, &failed));
+        let compared = |run| {
+            let of_run = blocks.iter().filter(|(unit, kinds)| {
+                unit.run == run && kinds.iter().any(|kind| kind.scope() == Scope::Neighbours)
+            });
+            of_run.count()
+        };
+        let io_timeout = request.options.io_timeout;
+        let comparisons = self
+            .archive
+            .runs
+            .iter()
+            .enumerate()
+            .map(|(i, run)| Comparison::new(&self.archive, run, io_timeout, compared(i)));
+        let known = believed.iter().flat_map(|line| &line.files);
+        let known: BTreeMap<_, _> = known.map(|read| (read.file.clone(), read.clone())).collect();
+        let work = Work {
+            archive: &self.archive,
+            subjects: &self.subjects,
+            plan: &self.plan,
+            store: &store,
+            comparisons: comparisons.collect(),
+            weighting: request.trajectory_weights,
+            admission: Admission::new(request.memory_limit),
+            io_timeout,
+            strict: request.strict,
+            stop: Stop::new(request.stop),
+            done: AtomicUsize::new(0),
+            total,
+            observe,
+            known: Mutex::new(known),
+        };
+        let mut committed = Vec::new();
+        let mut stopped = false;
+        let mut take = |results: Vec<Result<Option<Vec<Line>>>>| {
+            for result in results {
+                match result? {
+                    Some(lines) => committed.extend(lines),
+                    None => stopped = true,
                 }
-                failures.push(failed.row);
             }
+            Ok(())
+        };
+        take(pool.install(|| {
+            let units = blocks.par_iter().with_max_len(1);
+            units.map(|(unit, kinds)| work.unit(unit, kinds)).collect()
+        }))?;
+        // Each with all threads, since it is about a whole run.
+        for (unit, kinds) in &runs {
+            take(vec![pool.install(|| work.unit(unit, kinds))])?;
         }
-    }
-    if nothing_usable && summary.internal_errors == 0 {
-        let first = failures.first().map_or("", |row| row.message.as_str());
-        let found = format!("none of {} checkpoints can be used; the first: {first}", items.len());
-        return Err(Error::NothingUsable { path: request.archive.to_owned(), found });
-    }
-    let of_runs = dynamics::Request {
-        archive: &archive,
-        usable: &usable,
-        movement: kinds.contains(&MeasureKind::Movement),
-        trajectory: kinds.contains(&MeasureKind::Trajectory).then_some(request.trajectory_weights),
-        threads: request.threads,
-        stop: request.stop,
-        observe,
-    };
-    let of_runs = of_runs.measure()?;
-    rows.movement = of_runs.movement;
-    rows.trajectory = of_runs.trajectory;
-    summary.internal_errors += of_runs.internal_errors;
-    for failure in of_runs.failures {
-        // One row per file, whatever was tried with it.
-        if failures.iter().all(|known| known.path != failure.path) {
-            failures.push(failure);
+        if let Some(signal) = work.stop.signal().filter(|_| stopped) {
+            let done = summary.reused + work.done.load(Ordering::Relaxed);
+            return Err(Error::Interrupted {
+                signal: i32::try_from(signal).unwrap_or(2),
+                done: format!("{done} of {all} checkpoints done; run again to resume"),
+                help: "what is done is kept, and no table was changed".into(),
+            });
         }
+        let lost = (!lost.is_empty())
+            .then(|| format!("{} blocks were damaged or gone, and computed again", lost.len()));
+        Ok((committed, lost))
     }
-    mark_duplicates(&mut rows.checkpoints);
-    if kinds.contains(&MeasureKind::Training) {
-        for run in &archive.runs {
-            match training(run) {
-                Ok(logged) => rows.training.extend(logged),
-                Err(error) => failures.push(checkpoints::run_file_failure(&error, run, &archive)),
-            }
-        }
-    }
-    summary.skipped = failures.len();
-    summary.warnings = warnings(&archive, &contexts);
-    if unsupported > 0 {
-        summary.skipped_tensors = unsupported;
-        summary.warnings.push(format!(
-            "{unsupported} tensors are stored in types that are not read, such as C64 or F8"
-        ));
-    }
-    let networks: Vec<&RunContext> =
-        contexts.iter().flatten().filter_map(|subject| subject.network.as_ref()).collect();
-    let metadata = output::metadata(&archive, &networks)?;
-    let provenance = kinds.iter().map(|kind| {
-        let mut provenance = wanted(*kind);
-        provenance["failures"] = failures.len().into();
-        (kind.name().to_owned(), provenance)
-    });
-    let provenance = provenance.collect();
-    let own = |kind| match kind {
-        MeasureKind::Spectra => {
-            // Matrices whose singular values did not come from the first driver.
-            let subjects = contexts.iter().flatten();
-            let count: usize =
-                subjects.map(|subject| subject.svd_fallbacks.load(Ordering::Relaxed)).sum();
-            Some(("svd_fallbacks".to_owned(), count.to_string()))
-        }
-        MeasureKind::Trajectory => {
-            Some(("trajectory_weights".to_owned(), request.trajectory_weights.to_string()))
-        }
-        _ => None,
-    };
-    let mut replacement = output.replace();
-    rows.write(&kinds, &mut replacement, &metadata, own)?;
-    replacement.table(failures, &metadata)?;
-    summary.tables = replacement.commit(provenance)?;
-    Ok(summary)
 }
 
-/// The archive, if everything in it has its place.
-fn flawless(archive: Archive) -> Result<Archive> {
-    let mut archive = archive;
-    let refused = archive.refused.drain(..).map(|file| file.error);
-    let first = archive.unreadable.drain(..).chain(refused).next();
-    first.map_or(Ok(archive), Err)
+/// The lines about these units, whatever they are worth.
+pub(super) fn lines_of<'a>(
+    plan: &'a Plan,
+    units: &'a [Unit],
+    journal: &'a Journal,
+) -> impl Iterator<Item = &'a Line> {
+    units.iter().flat_map(move |unit| {
+        plan.measures_of(unit).filter_map(move |kind| journal.get(&plan.basis(kind, unit)))
+    })
 }
 
-/// What the reader of the tables should know about the archive.
-fn warnings(archive: &Archive, contexts: &[Option<Subject>]) -> Vec<String> {
-    let mut warnings = archive.warnings.clone();
-    for subject in contexts.iter().flatten() {
-        warnings.extend(subject.network.as_ref().and_then(RunContext::key_warning));
-        warnings.extend(
-            subject
-                .unknown
-                .as_ref()
-                .map(|reason| format!("{}: only the weights are measured: {reason}", subject.name)),
-        );
-    }
-    let problem = "a save is going on, or was interrupted";
-    for run in archive.runs.iter().filter(|run| run.uncommitted > 0) {
-        warnings.push(format!("{}: {} files left out: {problem}", run.name, run.uncommitted));
-    }
-    if archive.unfinished > 0 {
-        warnings.push(format!("{} unfinished files left out: {problem}", archive.unfinished));
-    }
-    if archive.pickles > 0 {
-        let help = "examples/from_torch.py converts them";
-        warnings.push(format!("{} pickle files are not opened; {help}", archive.pickles));
-    }
-    warnings
+/// What to say of files that were edited since.
+pub(super) fn changed(
+    plan: &Plan,
+    units: &[Unit],
+    journal: &Journal,
+    inputs: &Inputs<'_>,
+) -> Option<String> {
+    let changed: BTreeSet<&str> = lines_of(plan, units, journal)
+        .filter(|line| line.is_final)
+        .flat_map(|line| inputs.changed(line))
+        .collect();
+    let count = changed.len();
+    (count > 0).then(|| {
+        format!(
+            "{count} input files changed since they were measured; their rows are computed again"
+        )
+    })
 }
 
-fn unread_checkpoint(item: &Item<'_>, failed: &Failed) -> CheckpointRow {
-    CheckpointRow {
-        run: item.run.name.clone(),
-        step: i64::try_from(item.source.step).unwrap_or(i64::MAX),
-        file: item.file.clone(),
-        bytes: i64::try_from(item.source.bytes).unwrap_or(i64::MAX),
-        status: failed.status,
-        ..CheckpointRow::default()
+pub(super) fn write_plan(out: &Path, plan: &Plan) -> Result<()> {
+    let (path, json) = (out.join(plan::FILE), plan.to_json()?);
+    if std::fs::read(&path).is_ok_and(|before| before == json) {
+        return Ok(());
     }
+    durable::write(&path, &json)
 }
 
 pub(super) fn mark_duplicates<'a>(rows: impl IntoIterator<Item = &'a mut CheckpointRow>) {
@@ -232,98 +307,5 @@ pub(super) fn mark_duplicates<'a>(rows: impl IntoIterator<Item = &'a mut Checkpo
     }
 }
 
-fn training(run: &crate::archive::Run) -> Result<Vec<TrainingRow>> {
-    let rows = run.metrics()?.into_iter().map(|row| TrainingRow {
-        run: run.name.clone(),
-        step: i64::try_from(row.step).unwrap_or(i64::MAX),
-        train_loss: row.train_loss,
-        test_loss: row.test_loss,
-        train_accuracy: row.train_accuracy,
-        test_accuracy: row.test_accuracy,
-        learning_rate: row.learning_rate,
-        gradient_norm: row.gradient_norm,
-        tiny_second_moment: row.tiny_second_moment,
-    });
-    Ok(rows.collect())
-}
-
-/// What decides the rows of a measure, besides its own code.
-fn parameters(inputs: &str, kind: MeasureKind, trajectory_weights: Weighting) -> Value {
-    let mut parameters = json!({
-        "failures": 0,
-        "inputs": inputs,
-        "blas": blas::info().to_string(),
-        "key_rule": "w_l",
-        "key_threshold": KEY_THRESHOLD,
-        "version": env!("CARGO_PKG_VERSION"),
-    });
-    if kind == MeasureKind::Trajectory {
-        parameters["weights"] = trajectory_weights.name().into();
-    }
-    parameters
-}
-
-/// Digest of everything that is read: settings, logs and checkpoints. The digest of a checkpoint is
-/// that of its manifest, if the file has that length; otherwise that of its bytes.
-fn fingerprint(archive: &Archive, io_timeout: Option<Duration>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    let mut add = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
-    };
-    for error in &archive.unreadable {
-        add(checkpoints::failure(error, &archive.path).message.as_bytes());
-    }
-    for refused in &archive.refused {
-        add(checkpoints::failure(&refused.error, &archive.path).message.as_bytes());
-    }
-    for run in &archive.runs {
-        add(run.name.as_bytes());
-        add(format!("{:?}", run.facts).as_bytes());
-        if let Some(Split::File(pairs)) = &run.facts.split {
-            add(&std::fs::read(pairs).unwrap_or_default());
-        }
-        for file in ["run.json", "metrics.jsonl"] {
-            add(&std::fs::read(run.dir.join(file)).unwrap_or_default());
-        }
-        for checkpoint in &run.checkpoints {
-            let length = std::fs::metadata(&checkpoint.path).map_or(0, |file| file.len());
-            let known = checkpoint.blake3.clone().filter(|_| length == checkpoint.bytes);
-            let digest = known.or_else(|| {
-                let file = checkpoint.clone();
-                let read = patiently(&checkpoint.path, io_timeout, move || file.digest());
-                Some(read.ok()?.1)
-            });
-            add(&checkpoint.step.to_le_bytes());
-            add(digest.unwrap_or_default().as_bytes());
-        }
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
-/// Whether these measures of these inputs are there already, without a failure: a file that could
-/// not be used may have been restored since, and if not, that must be said again.
-fn is_done(
-    output: &Output,
-    kinds: &[MeasureKind],
-    wanted: impl Fn(MeasureKind) -> Value,
-) -> Result<bool> {
-    let same = |kind: &MeasureKind| output.parameters(kind.name()) == Some(&wanted(*kind));
-    let tables: Vec<&str> = kinds.iter().flat_map(|kind| kind.tables()).copied().collect();
-    Ok(kinds.iter().all(same) && output.is_intact(&tables)?)
-}
-
-/// Tables of other checkpoints must not stay beside new ones.
-fn refuse_stale(output: &Output, kinds: &[MeasureKind], inputs: &str) -> Result<()> {
-    let stale = |kind: &&MeasureKind| {
-        let before = output.parameters(kind.name());
-        !kinds.contains(kind) && before.is_some_and(|before| before["inputs"] != inputs)
-    };
-    let stale: Vec<&str> = MeasureKind::ALL.iter().filter(stale).map(|kind| kind.name()).collect();
-    if stale.is_empty() {
-        return Ok(());
-    }
-    Err(Error::OtherRun {
-        path: output.dir().to_owned(),
-        differences: format!("{} were computed from other checkpoints", stale.join(", ")),
-    })
-}
+#[cfg(test)]
+mod tests;

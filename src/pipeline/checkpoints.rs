@@ -9,8 +9,9 @@ use super::in_parallel;
 use super::measures::Measure;
 use super::patience::patiently;
 use super::run::Subject;
+use super::store::journal::ReadFile;
 use super::view::View;
-use crate::archive::{Archive, CheckpointRef, Run, escaped};
+use crate::archive::{Archive, Checkpoint, CheckpointRef, Run, escaped};
 use crate::error::{Error, Result};
 use crate::tables::{FailureRow, Status};
 
@@ -54,7 +55,7 @@ pub fn measure_archive<M: Measure>(
     let items = items(&archive, &contexts, None);
     let never = AtomicUsize::new(0);
     let measured = in_parallel(&items, threads, &never, &|_, _| {}, |item| {
-        Ok(item.measure(&archive, |view| measure.rows(view)))
+        Ok(item.measure(&archive, |view| measure.rows(view)).1)
     })?;
     let mut rows = Vec::new();
     for measured in measured {
@@ -120,32 +121,66 @@ pub(super) fn items<'a>(
 
 impl Item<'_> {
     /// Load and measure; one checkpoint's fault, or a mistake of the program on it, must not cost
-    /// the others.
+    /// the others. Also what was read.
     pub(super) fn measure<R>(
         &self,
         archive: &Archive,
         measure: impl FnOnce(&View<'_>) -> Result<R>,
-    ) -> Result<R, Box<Failed>> {
+    ) -> (ReadFile, Result<R, Box<Failed>>) {
+        self.load(archive, |checkpoint| {
+            measure(&View::new(self.run, self.source, &self.file, checkpoint)?)
+        })
+    }
+
+    /// Load and check, and no more.
+    pub(super) fn read(&self, archive: &Archive) -> (ReadFile, Result<(), Box<Failed>>) {
+        self.load(archive, |_| Ok(()))
+    }
+
+    fn load<R>(
+        &self,
+        archive: &Archive,
+        then: impl FnOnce(Checkpoint) -> Result<R>,
+    ) -> (ReadFile, Result<R, Box<Failed>>) {
+        let mut read = self.unread();
         let work = || {
             let source = self.source.clone();
             let load = move || source.load(None);
             let checkpoint = patiently(&self.source.path, self.io_timeout, load)?;
-            measure(&View::new(self.run, self.source, &self.file, checkpoint)?)
+            read.blake3 = Some(checkpoint.blake3.clone());
+            then(checkpoint)
         };
         let result = catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())));
-        let failed = |error: Error| Failed {
+        (read, result.map_err(|error| self.failed(archive, error)))
+    }
+
+    /// As if reading it had failed with this error.
+    pub(super) fn refused<R>(
+        &self,
+        archive: &Archive,
+        error: Error,
+    ) -> (ReadFile, Result<R, Box<Failed>>) {
+        (self.unread(), Err(self.failed(archive, error)))
+    }
+
+    fn unread(&self) -> ReadFile {
+        ReadFile { file: self.file.clone(), identity: self.source.identity(), blake3: None }
+    }
+
+    fn failed(&self, archive: &Archive, error: Error) -> Box<Failed> {
+        Box::new(Failed {
             internal: matches!(error, Error::Internal(_)),
             status: match &error {
                 Error::MissingTensor { .. } => Status::Missing,
                 Error::Shape { .. } => Status::ShapeChanged,
                 Error::Internal(_) => Status::InternalError,
+                Error::TooLarge { .. } => Status::TooLarge,
                 _ => Status::Unreadable,
             },
             row: checkpoint_failure(&error, self.source, self.file.clone(), &archive.path),
             error,
-        };
-        result.map_err(|error| Box::new(failed(error)))
+        })
     }
 }
 
@@ -161,6 +196,17 @@ pub(super) fn checkpoint_failure(
         run: Some(checkpoint.run.clone()),
         step: i64::try_from(checkpoint.step).ok(),
         ..failure(error, archive)
+    }
+}
+
+/// Whether the same file may be usable at the next attempt: what failed is the device, the program
+/// or the limit, not the bytes.
+pub(super) fn is_passing(error: &Error) -> bool {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    match error {
+        Error::Read { source, .. } => !matches!(source.kind(), NotFound | PermissionDenied),
+        Error::TooSlow { .. } | Error::TooLarge { .. } | Error::Internal(_) => true,
+        _ => false,
     }
 }
 

@@ -9,20 +9,29 @@
 //! - [`checkpoints::measure_archive`] applies a measure of your own.
 //! - [`mod@line`] evaluates the losses on the line between two checkpoints.
 
+mod admission;
 pub mod analyze;
 pub mod audit;
 pub mod checkpoints;
 mod dynamics;
+mod job;
 pub mod line;
 pub mod measures;
+pub mod merge;
 pub mod output;
 mod patience;
 pub mod run;
+mod sharded;
+pub mod status;
+pub mod store;
+pub mod verify;
 pub mod view;
 pub mod watchdog;
+mod work;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub use patience::when_late;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -32,8 +41,12 @@ use crate::error::{Error, Result};
 pub struct Summary {
     /// Tables written, with their numbers of rows
     pub tables: Vec<(&'static str, u64)>,
+    /// Parts of tables written, with their numbers of rows
+    pub parts: Vec<(String, u64)>,
     /// Number of checkpoints, or points of a line, that were computed
     pub computed: usize,
+    /// Number of checkpoints whose rows were there already
+    pub reused: usize,
     /// Inputs that could not be used
     pub skipped: usize,
     /// Tensors of measured checkpoints that could not be used
@@ -103,7 +116,6 @@ fn interrupted(signal: usize, done: usize, total: usize) -> Error {
     Error::Interrupted {
         signal: i32::try_from(signal).unwrap_or(2),
         done: format!("{done} of {total} done"),
-        help: "nothing was written, earlier tables are untouched; run the same command again"
-            .into(),
+        help: "no table was changed; run the same command again".into(),
     }
 }

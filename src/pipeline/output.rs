@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::run::{RunContext, list};
+use super::store;
 use crate::archive::{Archive, Run};
 use crate::blas;
 use crate::config::{Facts, RunConfig};
-use crate::durable::{self, Batch, Lock};
+use crate::durable::{self, Batch, Lock, Locking};
 use crate::error::{Error, Result};
 use crate::progress::KEY_THRESHOLD;
 use crate::tables::manifest::{self, Manifest};
-use crate::tables::{self, Row};
+use crate::tables::{self, Blocks, Joinable, Row, TrainingRow};
 
 /// A folder of tables, locked for writing.
 #[derive(Debug)]
@@ -27,30 +28,52 @@ impl Output {
     /// Create or open the folder, and lock it.
     ///
     /// # Errors
+    /// As [`Output::open_with`].
+    pub fn open(dir: &Path, archive: &Path) -> Result<Self> {
+        Self::open_with(dir, archive, Locking::On)
+    }
+
+    /// The same with or without a lock.
+    ///
+    /// # Errors
     /// [`Error::Setting`] if it lies inside the archive, which is never written to;
     /// [`Error::Write`], before any work; [`Error::Locked`]; [`Error::TableFile`] for a damaged
     /// manifest.
-    pub fn open(dir: &Path, archive: &Path) -> Result<Self> {
+    pub fn open_with(dir: &Path, archive: &Path, locking: Locking) -> Result<Self> {
         refuse_inside(dir, archive)?;
-        let private = dir.join(".groundswell");
-        durable::create_dir(&private)?;
-        let lock = Lock::exclusive(&private.join("lock"))?;
-        durable::sweep_temporaries(dir)?;
-        let path = dir.join(manifest::FILE);
-        let manifest = match std::fs::read(&path) {
-            Ok(json) => Manifest::parse(&path, &json)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Manifest::new(BTreeMap::new())
-            }
-            Err(error) => return Err(Error::read(&path)(error)),
+        durable::create_dir(&dir.join(store::PRIVATE))?;
+        Self::open_existing(dir, locking)
+    }
+
+    /// A folder that an earlier command wrote.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Write`], [`Error::Locked`], [`Error::TableFile`].
+    pub fn open_existing(dir: &Path, locking: Locking) -> Result<Self> {
+        let private = dir.join(store::PRIVATE);
+        if !private.is_dir() {
+            return Err(Error::NotFound { path: dir.to_owned(), kind: "folder of tables" });
+        }
+        let lock = match locking {
+            Locking::On => Lock::exclusive(&private.join("lock"))?,
+            Locking::Off => Lock::none(),
         };
-        Ok(Self { dir: dir.to_owned(), manifest, _lock: lock })
+        if locking == Locking::On {
+            store::sweep(dir)?;
+        }
+        Ok(Self { dir: dir.to_owned(), manifest: read_manifest(dir)?, _lock: lock })
     }
 
     /// The folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The manifest as it is now.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// What a measure's tables were computed from, when they were last written.
@@ -135,6 +158,23 @@ impl Replacement<'_> {
         Ok(())
     }
 
+    /// Join blocks to a table and stage it.
+    ///
+    /// # Errors
+    /// As [`tables::join`]; [`Error::Write`].
+    pub fn join(
+        &mut self,
+        table: &Joinable,
+        blocks: Blocks<'_>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let path = self.output.dir.join(format!("{}.parquet", table.table));
+        let joined = self.batch.stage_with(&path, |file| table.join(blocks, metadata, file))?;
+        self.written.push((table.table, joined.rows));
+        self.manifest.insert_joined(table, joined);
+        Ok(())
+    }
+
     /// Put the tables in place, the manifest last: where it is present, the folder is complete.
     ///
     /// # Errors
@@ -147,20 +187,46 @@ impl Replacement<'_> {
         self.manifest.version = env!("CARGO_PKG_VERSION").to_owned();
         let path = self.output.dir.join(manifest::FILE);
         self.batch.stage(&path, &self.manifest.to_json()?)?;
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::write(&path)(error));
-            }
-            _ => {}
-        }
+        durable::remove(&path)?;
         self.batch.commit()?;
         self.output.manifest = self.manifest;
         Ok(self.written)
     }
 }
 
+/// The manifest of a folder; an empty one if it has none.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::TableFile`].
+pub fn read_manifest(dir: &Path) -> Result<Manifest> {
+    let path = dir.join(manifest::FILE);
+    match std::fs::read(&path) {
+        Ok(json) => Manifest::parse(&path, &json),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Manifest::new(BTreeMap::new()))
+        }
+        Err(error) => Err(Error::read(&path)(error)),
+    }
+}
+
+/// What the trainer of a run logged, as rows.
+pub(super) fn training(run: &Run) -> Result<Vec<TrainingRow>> {
+    let rows = run.metrics()?.into_iter().map(|row| TrainingRow {
+        run: run.name.clone(),
+        step: i64::try_from(row.step).unwrap_or(i64::MAX),
+        train_loss: row.train_loss,
+        test_loss: row.test_loss,
+        train_accuracy: row.train_accuracy,
+        test_accuracy: row.test_accuracy,
+        learning_rate: row.learning_rate,
+        gradient_norm: row.gradient_norm,
+        tiny_second_moment: row.tiny_second_moment,
+    });
+    Ok(rows.collect())
+}
+
 /// Inputs are never written to, so the tables may not lie among them.
-fn refuse_inside(dir: &Path, archive: &Path) -> Result<()> {
+pub(super) fn refuse_inside(dir: &Path, archive: &Path) -> Result<()> {
     let archive = archive.canonicalize().map_err(Error::read(archive))?;
     // The nearest folder that exists decides; the rest will be created below it.
     let mut existing = std::path::absolute(dir).map_err(Error::read(dir))?;

@@ -3,6 +3,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,29 @@ pub(super) fn patiently<T: Send + 'static>(
     }
 }
 
+/// Do `then` if the process is still there `patience` after `stop` became the number of a signal.
+///
+/// # Errors
+/// [`Error::Internal`] if there is no thread to wait.
+pub fn when_late(
+    stop: &Arc<AtomicUsize>,
+    patience: Duration,
+    then: impl FnOnce(usize) + Send + 'static,
+) -> Result<()> {
+    /// How often a signal is looked for.
+    const EVERY: Duration = Duration::from_millis(100);
+    let stop = Arc::clone(stop);
+    let wait = move || {
+        while stop.load(Ordering::Relaxed) == 0 {
+            std::thread::sleep(EVERY);
+        }
+        std::thread::sleep(patience);
+        then(stop.load(Ordering::Relaxed));
+    };
+    let spawned = std::thread::Builder::new().name("signals".into()).spawn(wait);
+    spawned.map(drop).map_err(|error| Error::Internal(format!("no thread: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +91,16 @@ mod tests {
         let error = patiently(Path::new("a/step5"), limit, hang).unwrap_err();
         assert_eq!(error.to_string(), "a/step5: read took over 0 s");
         assert_eq!((error.code(), error.exit_code()), ("AR19", 4));
+    }
+
+    #[test]
+    fn who_is_late_after_a_signal_is_told_so() {
+        let (stop, (sender, told)) = (Arc::new(AtomicUsize::new(0)), channel());
+        when_late(&stop, Duration::from_millis(1), move |signal| sender.send(signal).unwrap())
+            .unwrap();
+        assert!(told.recv_timeout(Duration::from_millis(150)).is_err(), "there was no signal");
+        stop.store(15, Ordering::Relaxed);
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap(), 15);
     }
 
     #[test]

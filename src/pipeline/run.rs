@@ -1,8 +1,6 @@
 //! What all measures of one run share: its network, its pairs, and the key frequencies of its
 //! final checkpoint.
 
-use std::sync::atomic::AtomicUsize;
-
 use ndarray::ArrayView2;
 
 use crate::archive::Run;
@@ -25,8 +23,6 @@ pub struct Subject {
     pub network: Option<RunContext>,
     /// Why there is no network.
     pub unknown: Option<String>,
-    /// Matrices whose singular values did not come from the first driver, so far.
-    pub svd_fallbacks: AtomicUsize,
 }
 
 impl Subject {
@@ -43,7 +39,7 @@ impl Subject {
             Ok(network) => (Some(network), None),
             Err(reason) => (None, Some(reason)),
         };
-        Ok(Self { name: run.name.clone(), network, unknown, svd_fallbacks: AtomicUsize::new(0) })
+        Ok(Self { name: run.name.clone(), network, unknown })
     }
 
     /// The network.

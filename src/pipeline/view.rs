@@ -1,7 +1,6 @@
 //! One checkpoint while it is measured: what several measures need is computed once.
 
-use std::cell::OnceCell;
-use std::sync::atomic::Ordering;
+use std::cell::{Cell, OnceCell};
 
 use ndarray::{Array2, Axis, s};
 
@@ -39,6 +38,8 @@ pub struct View<'a> {
     logit_table: OnceCell<Option<LogitTable>>,
     neurons: OnceCell<Option<Vec<Option<NeuronFrequency>>>>,
     singular_values: OnceCell<Vec<MatrixValues>>,
+    /// Matrices whose singular values did not come from the first driver
+    pub svd_fallbacks: Cell<usize>,
 }
 
 /// Singular values of one matrix of a checkpoint.
@@ -103,6 +104,7 @@ impl<'a> View<'a> {
             logit_table: OnceCell::new(),
             neurons: OnceCell::new(),
             singular_values: OnceCell::new(),
+            svd_fallbacks: Cell::new(0),
         })
     }
 
@@ -207,7 +209,7 @@ impl<'a> View<'a> {
         if self.singular_values.get().is_none() {
             let found = all_singular_values(&self.checkpoint.tensors)?;
             let second = found.iter().filter(|(_, fallback)| *fallback).count();
-            self.run.svd_fallbacks.fetch_add(second, Ordering::Relaxed);
+            self.svd_fallbacks.set(second);
             let found = found.into_iter().map(|(values, _)| values).collect();
             let _ = self.singular_values.set(found);
         }

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
 
-use polars::prelude::{DataFrame, ParallelStrategy, ParquetReader, PolarsError, SerReader};
+use polars::prelude::{
+    Column, DataFrame, ParallelStrategy, ParquetReader, PolarsError, PolarsResult, SerReader,
+};
 
 use super::cell::{self, Cell};
 use super::encode::PREFIX;
@@ -52,14 +54,24 @@ pub fn metadata(origin: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>>
 /// [`Error::TableFile`] if the bytes are damaged or hold no table of ours; [`Error::OtherRun`]
 /// if it is another table, or has another schema.
 pub fn decode<R: Row>(origin: &Path, bytes: &[u8]) -> Result<Vec<R>> {
+    rows(origin, &frame::<R>(origin, bytes)?)
+}
+
+/// The columns of a table, in the order of its schema.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn frame<R: Row>(origin: &Path, bytes: &[u8]) -> Result<DataFrame> {
     let mut reader = open(origin, bytes)?;
     let about = about(origin, &mut reader)?;
-    let damaged = |problem: String| Error::TableFile { path: origin.to_owned(), problem };
     let other = |differences: String| Error::OtherRun { path: origin.to_owned(), differences };
 
     for (key, ours) in [("table", R::TABLE), ("schema_version", &R::VERSION.to_string())] {
         match about.get(key) {
-            None => return Err(damaged(format!("has no metadata `{PREFIX}{key}`"))),
+            None => {
+                let problem = format!("has no metadata `{PREFIX}{key}`");
+                return Err(Error::TableFile { path: origin.to_owned(), problem });
+            }
             Some(found) if found != ours => {
                 return Err(other(format!("{key} is {found:?}, this program reads {ours:?}")));
             }
@@ -71,18 +83,28 @@ pub fn decode<R: Row>(origin: &Path, bytes: &[u8]) -> Result<Vec<R>> {
     let mut columns = Vec::with_capacity(R::FIELDS.len());
     for column in R::columns() {
         columns.push(match frame.column(column.name) {
-            Ok(found) => cell::cells(found, column.dtype).map_err(|_| {
-                other(format!(
-                    "column `{}` is {}, this program reads {}",
-                    column.name,
-                    found.dtype(),
-                    column.dtype
-                ))
-            })?,
-            Err(_) if column.nullable => Box::new(std::iter::repeat(Cell::Null)),
+            Ok(found) if *found.dtype() == column.dtype.polars() => found.clone(),
+            Ok(found) => {
+                let (found, ours) = (found.dtype(), column.dtype);
+                let problem =
+                    format!("column `{}` is {found}, this program reads {ours}", column.name);
+                return Err(other(problem));
+            }
+            Err(_) if column.nullable => {
+                Column::full_null(column.name.into(), frame.height(), &column.dtype.polars())
+            }
             Err(_) => return Err(other(format!("column `{}` is missing", column.name))),
         });
     }
+    DataFrame::new(frame.height(), columns).map_err(refused(origin))
+}
+
+/// The rows of such columns.
+pub(super) fn rows<R: Row>(origin: &Path, frame: &DataFrame) -> Result<Vec<R>> {
+    let damaged = |problem: String| Error::TableFile { path: origin.to_owned(), problem };
+    let columns = frame.columns().iter().zip(R::FIELDS);
+    let columns = columns.map(|(column, field)| cell::cells(column, field.column.dtype));
+    let mut columns = columns.collect::<PolarsResult<Vec<_>>>().map_err(refused(origin))?;
     (0..frame.height())
         .map(|row| {
             let mut in_order = columns.iter_mut();

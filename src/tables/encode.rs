@@ -4,11 +4,12 @@
 //! compresses what it is given, on the calling thread.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use polars::polars_utils::compression::ZstdLevel;
 use polars::prelude::{
-    CompatLevel, KeyValueMetadata, ParquetCompression, ParquetWriter, PolarsResult, SchemaExt,
-    StatisticsOptions,
+    BatchedWriter, CompatLevel, KeyValueMetadata, ParquetCompression, ParquetWriter, PolarsResult,
+    SchemaExt, StatisticsOptions,
 };
 use polars_parquet::write::schema_to_metadata_key;
 
@@ -21,7 +22,7 @@ use crate::error::{Error, Result};
 pub(super) const PREFIX: &str = "groundswell.";
 
 /// Rows per row group: what a reader decodes at least, and what statistics can skip.
-const ROW_GROUP: usize = 131_072;
+pub(super) const ROW_GROUP: usize = 131_072;
 
 /// Level of zstd; higher ones cost seconds and win a few per cent on floating-point columns.
 const ZSTD_LEVEL: i32 = 3;
@@ -72,7 +73,9 @@ fn refuse_non_finite<R: Row>(rows: &[R]) -> Result<()> {
 }
 
 /// What the file says about itself; sorted, so that it is written in one order.
-fn file_metadata<R: Row>(given: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+pub(super) fn file_metadata<R: Row>(
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::from([
         ("table".to_owned(), R::TABLE.to_owned()),
         ("description".to_owned(), R::description().to_owned()),
@@ -96,19 +99,8 @@ fn file_metadata<R: Row>(given: &BTreeMap<String, String>) -> Result<BTreeMap<St
 }
 
 fn write<R: Row>(rows: &[R], metadata: BTreeMap<String, String>) -> PolarsResult<Vec<u8>> {
-    let metadata = metadata.into_iter().map(|(key, value)| (format!("{PREFIX}{key}"), value));
-    let schema = R::frame(&[])?;
-    // Left alone, polars declares its own string views, on which pyarrow can run no filter.
-    let arrow = schema_to_metadata_key(&schema.schema().to_arrow(CompatLevel::oldest()));
-    let arrow = arrow.value.map(|value| (arrow.key, value));
-    let metadata = metadata.chain(arrow).collect();
     let mut bytes = Vec::new();
-    let mut writer = ParquetWriter::new(&mut bytes)
-        .with_compression(ParquetCompression::Zstd(Some(ZstdLevel::try_new(ZSTD_LEVEL)?)))
-        .with_statistics(StatisticsOptions::default())
-        .with_key_value_metadata(Some(KeyValueMetadata::from_static(metadata)))
-        .set_parallel(false) // Threads belong to the engines.
-        .batched(schema.schema())?;
+    let mut writer = writer::<R, _>(&mut bytes, metadata)?;
     // One batch is one row group. polars' own splitting only bounds their size within a factor
     // of two, and this way only one row group at a time exists as columns beside the rows.
     for group in rows.chunks(ROW_GROUP) {
@@ -117,4 +109,24 @@ fn write<R: Row>(rows: &[R], metadata: BTreeMap<String, String>) -> PolarsResult
     writer.finish()?;
     drop(writer);
     Ok(bytes)
+}
+
+/// What writes batches of rows, each of them one row group, to `to`.
+pub(super) fn writer<R: Row, W: Write>(
+    to: W,
+    metadata: BTreeMap<String, String>,
+) -> PolarsResult<BatchedWriter<W>> {
+    let metadata = metadata.into_iter().map(|(key, value)| (format!("{PREFIX}{key}"), value));
+    let schema = R::frame(&[])?;
+    // Left alone, polars declares its own string views, on which pyarrow can run no filter.
+    let arrow = schema_to_metadata_key(&schema.schema().to_arrow(CompatLevel::oldest()));
+    let arrow = arrow.value.map(|value| (arrow.key, value));
+    ParquetWriter::new(to)
+        .with_compression(ParquetCompression::Zstd(Some(ZstdLevel::try_new(ZSTD_LEVEL)?)))
+        .with_statistics(StatisticsOptions::default())
+        .with_key_value_metadata(Some(KeyValueMetadata::from_static(
+            metadata.chain(arrow).collect(),
+        )))
+        .set_parallel(false) // Threads belong to the engines.
+        .batched(schema.schema())
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::join::{Joinable, Joined};
 use super::row::Row;
 use crate::error::{Error, Result};
 
@@ -102,6 +103,13 @@ impl Manifest {
             schema_version: R::VERSION,
         };
         self.tables.insert(R::TABLE.to_owned(), entry);
+    }
+
+    /// Lists a table that was joined from blocks.
+    pub fn insert_joined(&mut self, table: &Joinable, joined: Joined) {
+        let Joined { rows, bytes, blake3 } = joined;
+        let entry = Entry { blake3, bytes, rows, schema_version: table.version };
+        self.tables.insert(table.table.to_owned(), entry);
     }
 
     /// The bytes of the file: indented JSON with sorted keys and a newline at the end.

@@ -10,6 +10,10 @@
 //! PAR1 | pages … | seal (32) | footer | length of the footer (4, little-endian) | PAR1
 //! ```
 
+use std::io::{self, Read, SeekFrom};
+
+use super::join::File;
+
 /// First and last bytes of a Parquet file.
 const MAGIC: &[u8; 4] = b"PAR1";
 
@@ -24,6 +28,34 @@ pub(super) fn seal(mut file: Vec<u8>) -> Option<Vec<u8>> {
     let digest = blake3::hash(&file);
     file.splice(footer..footer, *digest.as_bytes());
     Some(file)
+}
+
+/// Sets the seal into a file that was just written, which is read once more for it. Returns the
+/// length and the BLAKE3 of the sealed file.
+///
+/// # Errors
+/// If the file cannot be read or written, or is no whole Parquet file.
+pub(super) fn seal_file(file: &mut dyn File) -> io::Result<(u64, String)> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let no_parquet = || io::Error::new(io::ErrorKind::InvalidData, "no whole Parquet file");
+    let tail = length.checked_sub(TAIL as u64).ok_or_else(no_parquet)?;
+    file.seek(SeekFrom::Start(tail))?;
+    let mut footer_length = [0; 4];
+    file.read_exact(&mut footer_length)?;
+    let footer = tail.checked_sub(u64::from(u32::from_le_bytes(footer_length)));
+    let footer = footer.filter(|footer| *footer >= MAGIC.len() as u64).ok_or_else(no_parquet)?;
+
+    file.seek(SeekFrom::Start(0))?;
+    let mut pages = blake3::Hasher::new();
+    pages.update_reader((&mut *file).take(footer))?;
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest)?;
+    let seal = pages.clone().update(&rest).finalize();
+    file.seek(SeekFrom::Start(footer))?;
+    file.write_all(seal.as_bytes())?;
+    file.write_all(&rest)?;
+    let whole = pages.update(seal.as_bytes()).update(&rest).finalize();
+    Ok((length + blake3::OUT_LEN as u64, whole.to_hex().to_string()))
 }
 
 /// Checks that the bytes are what [`seal`] returned.

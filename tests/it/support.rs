@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use groundswell::tables::{
     self, BarrierRow, Cell, CheckpointRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow,
@@ -119,8 +119,9 @@ pub fn checkpoint(run: &Path, step: i64) -> PathBuf {
 /// Files of a folder, by path in it.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
-/// Every file below a folder but locks, which name the process that held them; folders are
-/// entries of their own, so that creating one shows.
+/// Every file below a folder but locks, which name the process that held them, and what an analysis
+/// keeps for itself, which tells its inputs by their inodes; folders are entries of their own, so that
+/// creating one shows.
 pub fn tree(dir: &Path) -> Tree {
     let mut files = Tree::new();
     let mut folders = vec![dir.to_owned()];
@@ -128,6 +129,9 @@ pub fn tree(dir: &Path) -> Tree {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
+            if path.ends_with(".groundswell") {
+                continue;
+            }
             if path.is_dir() {
                 files.insert(format!("{name}/"), Vec::new());
                 folders.push(path);
@@ -236,6 +240,13 @@ pub fn analysis_tables() -> Vec<String> {
     all.map(str::to_owned).to_vec()
 }
 
+/// The tables of a folder and their manifest: what does not depend on the attempts it took.
+pub fn tables_of(dir: &Path) -> Tree {
+    let mut files = tree(dir);
+    files.retain(|name, _| name.ends_with(".parquet") || name == "manifest.json");
+    files
+}
+
 /// Names of the tables in a folder, sorted.
 pub fn tables_in(dir: &Path) -> Vec<String> {
     let names = tree(dir).into_keys();
@@ -257,4 +268,27 @@ pub fn modified(dir: &Path) -> BTreeMap<String, std::time::SystemTime> {
 /// Whether the long versions of tests were asked for: `make soak`.
 pub fn soak() -> bool {
     std::env::var_os("GROUNDSWELL_SOAK").is_some()
+}
+
+/// Numbers that look random and are the same in every test run (Knuth's MMIX constants).
+pub struct Random(pub u64);
+
+impl Random {
+    /// Uniform in `[0, 1)`.
+    pub fn uniform(&mut self) -> f64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Wait for some time below so many microseconds.
+    pub fn pause(&mut self, most: f64) {
+        std::thread::sleep(std::time::Duration::from_micros((most * self.uniform()) as u64));
+    }
+}
+
+/// Send a signal by its name.
+pub fn signal(child: &Child, signal: &str) {
+    let pid = child.id().to_string();
+    assert!(command("kill", args![format!("-{signal}"), pid]).status().unwrap().success());
 }

@@ -1,151 +1,37 @@
 //! Table `movement`: each checkpoint against the first, the last, and its two neighbours.
-//!
-//! In memory: the first and the last checkpoint with the singular vectors of the last, and three
-//! checkpoints for each thread.
-
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::Axis;
 
-use super::{Measured, Request, is_parameter};
-use crate::archive::{CheckpointRef, Run, Tensor};
+use super::comparison::Ends;
+use crate::archive::{CheckpointRef, Tensor};
 use crate::dynamics::movement::{Others, Sums};
 use crate::dynamics::subspace::{self, Leading};
 use crate::error::Result;
 use crate::linalg::svd::{Decomposition, NoSpectrum, Prepared};
 use crate::pipeline::measures::spectra::{no_spectrum, storage_eps, storage_path};
-use crate::pipeline::{in_parallel, watchdog};
+use crate::pipeline::watchdog;
 use crate::spectra;
 use crate::tables::{MovementRow, Status};
-
-/// Consecutive checkpoints that one thread goes through: two more are read than measured.
-const BLOCK: usize = 16;
 
 /// Name of the rows about all parameters together.
 const ALL: &str = "all";
 
-/// The parameters of a checkpoint; none if it cannot be used.
-type Weights = Option<Vec<Tensor>>;
-
-/// What every checkpoint of a run is compared with.
-struct Ends {
-    init: Weights,
-    last: Weights,
-    /// Of each tensor of the last checkpoint, in its order
-    leading: Vec<Subspaces>,
-}
-
 /// The leading subspaces of each slice of a tensor; none where they are not defined.
-type Subspaces = Result<Option<Vec<Leading>>, Status>;
-
-pub(super) fn rows(request: &Request<'_>, run: &Run, measured: &mut Measured) -> Result<()> {
-    let checkpoints = &run.checkpoints;
-    let mut load = |checkpoint: Option<&CheckpointRef>| {
-        let weights = checkpoint.and_then(|checkpoint| load(request, checkpoint).transpose());
-        weights.and_then(|weights| weights.map_err(|failure| measured.fail(failure)).ok())
-    };
-    let (init, last) = (load(checkpoints.first()), load(checkpoints.last()));
-    let tensors: &[Tensor] = last.as_ref().map_or(&[], |last| last);
-    let quiet = |_, _| {};
-    let leading = in_parallel(tensors, request.threads, request.stop, &quiet, |tensor| {
-        Ok(final_subspaces(tensor))
-    })?;
-    let leading = leading.into_iter().collect::<Result<Vec<_>>>();
-    let ends = Ends {
-        init,
-        leading: match leading {
-            Ok(leading) => leading,
-            Err(error) => {
-                // LAPACK hangs: the distances are still worth having.
-                let Some(checkpoint) = checkpoints.last() else { return Ok(()) };
-                let failure = request.attempt::<()>(checkpoint, || Err(error));
-                failure.unwrap_or_else(|failure| measured.fail(failure));
-                tensors.iter().map(|_| Err(Status::SvdTimeout)).collect()
-            }
-        },
-        last,
-    };
-    let blocks: Vec<usize> = (0..checkpoints.len()).step_by(BLOCK).collect();
-    let count = AtomicUsize::new(0);
-    let done = in_parallel(&blocks, request.threads, request.stop, &quiet, |first| {
-        Ok(block(request, checkpoints, *first, &ends, &count))
-    })?;
-    for block in done {
-        measured.movement.extend(block.movement);
-        measured.failures.extend(block.failures);
-        measured.internal_errors += block.internal_errors;
-    }
-    Ok(())
-}
-
-/// The parameters of a checkpoint, read against its digest; none if it could not be used before.
-fn load(request: &Request<'_>, checkpoint: &CheckpointRef) -> Result<Weights, super::Failure> {
-    if !request.is_usable(checkpoint) {
-        return Ok(None);
-    }
-    request.attempt(checkpoint, || {
-        let tensors = checkpoint.load(None)?.tensors;
-        Ok(Some(tensors.into_iter().filter(|t| is_parameter(&t.name)).collect()))
-    })
-}
-
-/// The rows of the checkpoints from `first` on, each of them read once.
-fn block(
-    request: &Request<'_>,
-    checkpoints: &[CheckpointRef],
-    first: usize,
-    ends: &Ends,
-    count: &AtomicUsize,
-) -> Measured {
-    let mut measured = Measured::default();
-    let end = (first + BLOCK).min(checkpoints.len());
-    let mut read = |t: usize, own: bool| {
-        let loaded = checkpoints.get(t).map(|checkpoint| load(request, checkpoint));
-        match loaded {
-            Some(Ok(weights)) => weights,
-            // Of a neighbour, the block that it belongs to tells.
-            Some(Err(failure)) if own => {
-                measured.fail(failure);
-                None
-            }
-            _ => None,
-        }
-    };
-    let mut before = first.checked_sub(1).and_then(|t| read(t, false));
-    let mut now = read(first, true);
-    let mut rows = Vec::new();
-    let mut failed = Vec::new();
-    for t in first..end {
-        let next = read(t + 1, t + 1 < end);
-        if let Some(weights) = &now {
-            let around = Around {
-                before: (t > 0).then_some(before.as_deref()),
-                next: (t + 1 < checkpoints.len()).then_some(next.as_deref()),
-                ends,
-            };
-            let found = request.attempt(&checkpoints[t], || around.rows(&checkpoints[t], weights));
-            match found {
-                Ok(found) => rows.extend(found),
-                Err(failure) => failed.push(failure),
-            }
-        }
-        (request.observe)(count.fetch_add(1, Ordering::Relaxed) + 1, checkpoints.len());
-        before = std::mem::replace(&mut now, next);
-    }
-    failed.into_iter().for_each(|failure| measured.fail(failure));
-    measured.movement = rows;
-    measured
-}
+pub(super) type Subspaces = Result<Option<Vec<Leading>>, Status>;
 
 /// What a checkpoint is compared with. The outer option: whether there is such a checkpoint at all.
-struct Around<'a> {
-    before: Option<Option<&'a [Tensor]>>,
-    next: Option<Option<&'a [Tensor]>>,
-    ends: &'a Ends,
+pub(super) struct Around<'a> {
+    pub before: Option<Option<&'a [Tensor]>>,
+    pub next: Option<Option<&'a [Tensor]>>,
+    pub ends: &'a Ends,
 }
 
 impl Around<'_> {
-    fn rows(&self, checkpoint: &CheckpointRef, now: &[Tensor]) -> Result<Vec<MovementRow>> {
+    pub(super) fn rows(
+        &self,
+        checkpoint: &CheckpointRef,
+        now: &[Tensor],
+    ) -> Result<Vec<MovementRow>> {
         let step = i64::try_from(checkpoint.step).unwrap_or(i64::MAX);
         let row = |tensor: &str| MovementRow {
             run: checkpoint.run.clone(),
@@ -179,8 +65,7 @@ impl Around<'_> {
 
     /// Sums over one tensor against all that it can be compared with, and why not with others.
     fn sums(&self, now: &Tensor) -> (Sums, Status) {
-        let Ends { init, last, .. } = self.ends;
-        let others = [Some(init.as_deref()), Some(last.as_deref()), self.before, self.next];
+        let others = [Some(self.ends.init()), Some(self.ends.last()), self.before, self.next];
         let others = others.map(|weights| Some(counterpart(weights?, now)));
         let mut status = if is_finite(now) { Status::Ok } else { Status::NonFinite };
         for other in others.iter().flatten() {
@@ -198,8 +83,7 @@ impl Around<'_> {
 
     /// Sums over all tensors, but none against weights that have more of them.
     fn whole(&self, total: Sums, now: &[Tensor]) -> (Sums, Status) {
-        let Ends { init, last, .. } = self.ends;
-        let others = [Some(init.as_deref()), Some(last.as_deref()), self.before, self.next];
+        let others = [Some(self.ends.init()), Some(self.ends.last()), self.before, self.next];
         let [init, last, before, next] = others
             .map(|weights| weights.flatten().is_some_and(|weights| weights.len() != now.len()));
         let total = Sums {
@@ -216,7 +100,7 @@ impl Around<'_> {
         if now.shape.len() < 2 {
             return Ok(Ok(None));
         }
-        let last = self.ends.last.as_deref();
+        let last = self.ends.last();
         let Some(at) = last.and_then(|last| last.iter().position(|t| t.name == now.name)) else {
             return Ok(Err(Status::Missing));
         };
@@ -294,7 +178,7 @@ fn worse(a: Status, b: Status) -> Status {
 }
 
 /// Leading subspaces of the last checkpoint's tensor.
-fn final_subspaces(tensor: &Tensor) -> Result<Subspaces> {
+pub(super) fn final_subspaces(tensor: &Tensor) -> Result<Subspaces> {
     if tensor.shape.len() < 2 {
         return Ok(Ok(None));
     }

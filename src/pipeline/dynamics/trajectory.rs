@@ -4,18 +4,16 @@
 //! decomposed) and one block of parameters of all checkpoints, 32 MB.
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
-use super::{Measured, Request, is_parameter};
-use crate::archive::{Run, Slices, float_bytes};
+use super::{Failure, attempt, is_parameter};
+use crate::archive::{Archive, Run, Slices, float_bytes};
 use crate::dynamics::gram::Gram;
 use crate::dynamics::trajectory::{Weighting, trajectory};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::pipeline::measures::spectra::no_spectrum;
-use crate::pipeline::{interrupted, pool};
 use crate::tables::{Status, TrajectoryRow};
 
 /// Memory for a block of parameters of all checkpoints, in f64.
@@ -33,24 +31,41 @@ struct Point {
     status: Status,
 }
 
-pub(super) fn rows(
-    request: &Request<'_>,
-    run: &Run,
-    weighting: Weighting,
-    measured: &mut Measured,
-) -> Result<()> {
+/// A run whose checkpoints are points.
+pub(in crate::pipeline) struct Points<'a> {
+    pub archive: &'a Archive,
+    pub run: &'a Run,
+    /// Those whose bytes are good
+    pub usable: &'a [usize],
+    pub weighting: Weighting,
+    /// Whether to give up
+    pub stopped: &'a dyn Fn() -> bool,
+    /// Told the share that is done, in points
+    pub observe: &'a (dyn Fn(usize, usize) + Sync),
+}
+
+/// Rows, and what went wrong since the checkpoints were found good.
+#[derive(Debug, Default)]
+pub(in crate::pipeline) struct Measured {
+    pub rows: Vec<TrajectoryRow>,
+    pub failures: Vec<Failure>,
+}
+
+/// The rows of a run; `None` once `stopped` says so. Uses the threads of the pool it is called in.
+pub(in crate::pipeline) fn rows(request: &Points<'_>) -> Option<Measured> {
+    let mut measured = Measured::default();
+    let run = request.run;
     let step = |at: usize| i64::try_from(run.checkpoints[at].step).unwrap_or(i64::MAX);
-    let usable: Vec<usize> =
-        (0..run.checkpoints.len()).filter(|at| request.is_usable(&run.checkpoints[*at])).collect();
+    let usable = request.usable;
     let row = |at: usize, status| TrajectoryRow {
         run: run.name.clone(),
         step: step(at),
         status,
         ..TrajectoryRow::default()
     };
-    let Some(found) = gram(request, run, &usable, measured)? else {
-        measured.trajectory.extend(usable.iter().map(|at| row(*at, Status::Missing)));
-        return Ok(());
+    let Some(found) = gram(request, &mut measured)? else {
+        measured.rows.extend(usable.iter().map(|at| row(*at, Status::Missing)));
+        return Some(measured);
     };
     let Found { gram, points, mut others } = found;
     let good: Vec<usize> = (0..points.len()).filter(|i| points[*i].status == Status::Ok).collect();
@@ -59,12 +74,12 @@ pub(super) fn rows(
     if points[last].status == Status::Ok {
         let steps: Vec<i64> = good.iter().map(|i| step(points[*i].at)).collect();
         let inner = |s: usize, t: usize| gram.get(good[s], good[t]);
-        match trajectory(inner, &weighting.weights(&steps)) {
+        match trajectory(inner, &request.weighting.weights(&steps)) {
             Ok(found) => {
                 let explained = found.explained.map(|shares| shares.map(Some)).unwrap_or_default();
                 for (i, point) in good.iter().zip(&found.points) {
                     let [pc1, pc2, pc3] = point.pc.map(Some);
-                    measured.trajectory.push(TrajectoryRow {
+                    measured.rows.push(TrajectoryRow {
                         pc1,
                         pc2,
                         pc3,
@@ -87,8 +102,8 @@ pub(super) fn rows(
     others.extend(bad.map(|point| (point.at, point.status)));
     // A file that failed since the checkpoints were measured is in `failures`, like all such.
     others.retain(|(_, status)| *status != Status::Unreadable);
-    measured.trajectory.extend(others.into_iter().map(|(at, status)| row(at, status)));
-    Ok(())
+    measured.rows.extend(others.into_iter().map(|(at, status)| row(at, status)));
+    Some(measured)
 }
 
 /// The inner products of the points, relative to the last.
@@ -99,21 +114,19 @@ struct Found {
     others: Vec<(usize, Status)>,
 }
 
-/// Read all points, block of parameters by block. `None` if the last checkpoint cannot be used.
-fn gram(
-    request: &Request<'_>,
-    run: &Run,
-    usable: &[usize],
-    measured: &mut Measured,
-) -> Result<Option<Found>> {
+/// Read all points, block of parameters by block: nothing once `stopped` says so, `Some(None)` if the
+/// last checkpoint cannot be used.
+#[expect(clippy::option_option, reason = "stopped, or without an origin")]
+fn gram(request: &Points<'_>, measured: &mut Measured) -> Option<Option<Found>> {
+    let Points { archive, run, usable, .. } = *request;
     let Some(last) = usable.last().copied().filter(|at| at + 1 == run.checkpoints.len()) else {
-        return Ok(None);
+        return Some(None);
     };
-    let header = match request.attempt(&run.checkpoints[last], || run.checkpoints[last].header()) {
+    let header = match attempt(archive, &run.checkpoints[last], || run.checkpoints[last].header()) {
         Ok(header) => header,
         Err(failure) => {
-            measured.fail(failure);
-            return Ok(None);
+            measured.failures.push(failure);
+            return Some(None);
         }
     };
     let parameters: Vec<_> = header
@@ -128,7 +141,7 @@ fn gram(
     for at in usable.iter().copied() {
         let checkpoint = &run.checkpoints[at];
         let mut reason = None;
-        let opened = request.attempt(checkpoint, || {
+        let opened = attempt(archive, checkpoint, || {
             match Slices::open(checkpoint, parameters.iter().copied()) {
                 Err(Error::MissingTensor { .. }) => reason = Some(Status::Missing),
                 Err(Error::Shape { .. }) => reason = Some(Status::ShapeChanged),
@@ -139,38 +152,35 @@ fn gram(
         match opened {
             Ok(Some(slices)) => points.push(Point { at, slices, status: Status::Ok }),
             Ok(None) => others.push((at, reason.unwrap_or(Status::Missing))),
-            Err(failure) => measured.fail(failure),
+            Err(failure) => measured.failures.push(failure),
         }
     }
     if points.last().is_none_or(|point| point.at != last) {
-        return Ok(None);
+        return Some(None);
     }
     if points.len() > MOST_POINTS {
         points.iter_mut().for_each(|point| point.status = Status::TooLarge);
-        return Ok(Some(Found { gram: Gram::new(0), points, others }));
+        return Some(Some(Found { gram: Gram::new(0), points, others }));
     }
 
     let mut gram = Gram::new(points.len());
-    let pool = pool(request.threads)?;
     let width = (BLOCK_BYTES / 8 / points.len()).next_multiple_of(64);
     let blocks: Vec<Range<usize>> =
         (0..total).step_by(width).map(|start| start..(start + width).min(total)).collect();
     for (done, block) in blocks.iter().enumerate() {
-        let signal = request.stop.load(Ordering::Relaxed);
-        if signal != 0 {
-            return Err(interrupted(signal, done, blocks.len()));
+        if (request.stopped)() {
+            return None;
         }
-        pool.install(|| add(request, run, block.clone(), &mut points, &mut gram, measured));
+        add(request, block.clone(), &mut points, &mut gram, measured);
         // In parts of all checkpoints, so that what is told are checkpoints.
         (request.observe)(points.len() * (done + 1) / blocks.len(), points.len());
     }
-    Ok(Some(Found { gram, points, others }))
+    Some(Some(Found { gram, points, others }))
 }
 
 /// Add the products over one block of parameters.
 fn add(
-    request: &Request<'_>,
-    run: &Run,
+    request: &Points<'_>,
     block: Range<usize>,
     points: &mut [Point],
     gram: &mut Gram,
@@ -181,13 +191,13 @@ fn add(
     let read = |point: &Point| {
         let mut values = Vec::with_capacity(width);
         if point.status == Status::Ok {
-            let checkpoint = &run.checkpoints[point.at];
-            request.attempt(checkpoint, || point.slices.read(block.clone(), &mut values))?;
+            let checkpoint = &request.run.checkpoints[point.at];
+            attempt(request.archive, checkpoint, || point.slices.read(block.clone(), &mut values))?;
         }
         values.resize(width, 0.0);
         Ok(values)
     };
-    let rows: Vec<Result<Vec<f64>, super::Failure>> =
+    let rows: Vec<Result<Vec<f64>, Failure>> =
         points.par_iter().with_max_len(1).map(read).collect();
     let mut x = Array2::zeros((points.len(), width)); // [points, parameters of the block]
     for ((point, row), mut target) in points.iter_mut().zip(rows).zip(x.axis_iter_mut(Axis(0))) {
@@ -198,7 +208,7 @@ fn add(
             Ok(_) => point.status = Status::NonFinite,
             Err(failure) => {
                 point.status = Status::Unreadable;
-                measured.fail(failure);
+                measured.failures.push(failure);
             }
         }
     }

@@ -14,14 +14,38 @@ pub use spectra::{SingularValues, Spectra};
 
 use std::collections::BTreeMap;
 
-use super::output::Replacement;
 use super::view::View;
 use crate::config::names::named_enum;
 use crate::error::Result;
 use crate::tables::{
-    CheckpointRow, FourierRow, FrequencyRow, MovementRow, NeuronRow, ProgressRow, Row,
-    SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
+    self, CheckpointRow, FourierRow, FrequencyRow, Joinable, MovementRow, NeuronRow, ProgressRow,
+    Row, SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
 };
+
+/// What a measure looks at to make rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// One checkpoint
+    Checkpoint,
+    /// A checkpoint, those next to it, and the first and the last of its run
+    Neighbours,
+    /// A whole run
+    Run,
+}
+
+/// A table as bytes of a file.
+#[derive(Debug)]
+pub struct Encoded {
+    pub name: &'static str,
+    pub bytes: Vec<u8>,
+    pub rows: u64,
+}
+
+/// Encode a block of a table. What is said of a table as a whole is said where blocks are joined.
+fn encode<R: Row>(rows: Vec<R>) -> Result<Encoded> {
+    let count = rows.len() as u64;
+    Ok(Encoded { name: R::TABLE, bytes: tables::encode(rows, &BTreeMap::new())?, rows: count })
+}
 
 /// A checkpoint in, rows out.
 pub trait Measure: Sync {
@@ -51,6 +75,17 @@ macro_rules! measures {
             pub fn tables(self) -> &'static [&'static str] {
                 match self { $( Self::$kind => &[$( <$row>::TABLE ),+] ),+ }
             }
+
+            /// The same, with what joins their blocks.
+            #[must_use]
+            pub fn joinables(self) -> &'static [Joinable] {
+                match self {
+                    $( Self::$kind => {
+                        const TABLES: &[Joinable] = &[$( Joinable::of::<$row>() ),+];
+                        TABLES
+                    } )+
+                }
+            }
         }
 
         /// Rows of all tables, of one checkpoint or of many.
@@ -77,24 +112,16 @@ macro_rules! measures {
                 $($( self.$field.append(&mut other.$field); )+)+
             }
 
-            /// Hand the tables of these measures to an output, with the metadata of all and of
-            /// each one's own.
+            /// Take out the rows of a measure, as the files of a block.
             ///
             /// # Errors
-            /// As [`Replacement::table`].
-            pub fn write(
-                self,
-                kinds: &[MeasureKind],
-                to: &mut Replacement<'_>,
-                metadata: &BTreeMap<String, String>,
-                own: impl Fn(MeasureKind) -> Option<(String, String)>,
-            ) -> Result<()> {
-                $( if kinds.contains(&MeasureKind::$kind) {
-                    let mut metadata = metadata.clone();
-                    metadata.extend(own(MeasureKind::$kind));
-                    $( to.table(self.$field, &metadata)?; )+
-                } )+
-                Ok(())
+            /// As [`tables::encode`].
+            pub fn encode(&mut self, kind: MeasureKind) -> Result<Vec<Encoded>> {
+                Ok(match kind {
+                    $( MeasureKind::$kind => {
+                        vec![ $( encode(std::mem::take(&mut self.$field))? ),+ ]
+                    } )+
+                })
             }
         }
     };
@@ -114,4 +141,22 @@ measures! {
     /// Of each run as a whole, like `trajectory`
     Movement = "movement": movement: MovementRow;
     Trajectory = "trajectory": trajectory: TrajectoryRow;
+}
+
+impl MeasureKind {
+    /// What it looks at.
+    #[must_use]
+    pub fn scope(self) -> Scope {
+        match self {
+            Self::Training | Self::Trajectory => Scope::Run,
+            Self::Movement => Scope::Neighbours,
+            _ => Scope::Checkpoint,
+        }
+    }
+
+    /// Whether the run's network and its key frequencies decide the rows, beside the weights.
+    #[must_use]
+    pub fn is_of_network(self) -> bool {
+        matches!(self, Self::Progress | Self::Frequencies | Self::Fourier | Self::Neurons)
+    }
 }

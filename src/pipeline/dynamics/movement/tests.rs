@@ -4,6 +4,9 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::*;
 use crate::archive::Dtype;
+use crate::pipeline::dynamics::comparison::Loaded;
+use crate::pipeline::dynamics::is_parameter;
+use crate::pipeline::store::journal::ReadFile;
 
 fn tensor(name: &str, shape: &[usize], scale: f64) -> Tensor {
     let values = |i: IxDyn| scale * ((i[0] * 7 + i[shape.len() - 1] * 3) as f64).sin();
@@ -14,8 +17,11 @@ fn tensor(name: &str, shape: &[usize], scale: f64) -> Tensor {
 /// The rows between two neighbours, by tensor, with the last of these weights as the final ones.
 fn rows(before: &[Tensor], now: &[Tensor], next: &[Tensor]) -> Vec<MovementRow> {
     let leading = next.iter().map(|tensor| final_subspaces(tensor).unwrap()).collect();
-    let (init, last) = (Some(before.to_vec()), Some(next.to_vec()));
-    let ends = Ends { init, last, leading };
+    let loaded = |weights: &[Tensor]| Loaded {
+        read: ReadFile { file: "f".into(), identity: None, blake3: None },
+        weights: Ok(weights.to_vec()),
+    };
+    let ends = Ends { init: loaded(before), last: loaded(next), leading, failure: None };
     let around = Around { before: Some(Some(before)), next: Some(Some(next)), ends: &ends };
     let (run, path) = ("r".to_owned(), PathBuf::from("f"));
     let checkpoint = CheckpointRef { run, step: 5, path, bytes: 0, blake3: None, is_index: false };

@@ -1,0 +1,254 @@
+//! The journal: a line for every unit of a measure that is done.
+//!
+//! A line says what the rows were computed from and where they are. It is appended, and synced, after
+//! the block has its final name; so a line without its block means that somebody removed it. A line
+//! that is torn or changed counts as absent: what it told of is computed again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::canonical_digest;
+use super::plan::Failure;
+use crate::durable::{self, Log};
+use crate::error::{Error, Result};
+use crate::pipeline::measures::MeasureKind;
+
+/// What is known of a finished unit of a measure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// [`super::plan::Plan::basis`]
+    pub basis: String,
+    pub measure: MeasureKind,
+    pub run: String,
+    /// All files that were read for it
+    pub files: Vec<ReadFile>,
+    /// Those of its own that could not be used
+    pub failures: Vec<Failure>,
+    /// How many of the failures are mistakes of the program
+    pub internal_errors: usize,
+    /// Tensors stored in types that are not read
+    pub unsupported: usize,
+    /// Matrices whose singular values did not come from the first driver
+    pub svd_fallbacks: usize,
+    /// The library and the kernel that computed
+    pub blas: String,
+    pub kernel: String,
+    /// Whether the same files would give the same rows: not after an error of the device
+    pub is_final: bool,
+    /// Files of the block, by table
+    pub tables: BTreeMap<String, BlockFile>,
+}
+
+/// A file of the archive, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadFile {
+    /// Path in the archive
+    pub file: String,
+    /// [`crate::archive::identity`] before it was read; none if it was not there
+    pub identity: Option<String>,
+    /// BLAKE3 of its bytes; none if they could not be used
+    pub blake3: Option<String>,
+}
+
+/// A file of a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockFile {
+    pub blake3: String,
+    pub bytes: u64,
+    pub rows: u64,
+}
+
+impl Line {
+    /// Digest of everything that decided the rows: the name of the block.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let digests: Vec<(&str, Option<&str>)> =
+            self.files.iter().map(|read| (read.file.as_str(), read.blake3.as_deref())).collect();
+        canonical_digest(&json!({
+            "basis": self.basis,
+            "files": digests,
+            "failures": self.failures,
+            "is_final": self.is_final,
+        }))
+    }
+
+    /// The line, with a checksum and a newline.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it cannot be written as JSON; none is known.
+    pub fn to_text(&self) -> Result<String> {
+        let internal = |error| Error::Internal(format!("journal: {error}"));
+        let line = serde_json::to_value(self).map_err(internal)?;
+        let sealed = json!({ "blake3": canonical_digest(&line), "line": line });
+        Ok(format!("{sealed}\n"))
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let mut sealed: Value = serde_json::from_slice(text).ok()?;
+        let line = sealed["line"].take();
+        (sealed["blake3"] == canonical_digest(&line).as_str()).then_some(())?;
+        serde_json::from_value(line).ok()
+    }
+}
+
+/// What all journals of a folder say, by basis; of several lines about one basis the last counts.
+#[derive(Debug, Default)]
+pub struct Journal {
+    lines: HashMap<String, Line>,
+    /// Lines that could not be read
+    pub damaged: Vec<String>,
+}
+
+impl Journal {
+    /// Read the journals in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn read(folder: &Path) -> Result<Self> {
+        let mut journal = Self::default();
+        for path in files(folder)? {
+            let bytes = std::fs::read(&path).map_err(Error::read(&path))?;
+            for (i, text) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+                match Line::parse(text) {
+                    Some(line) => journal.insert(line),
+                    None => journal.damaged.push(format!(
+                        "{}: journal line {} damaged: what it told of is computed again",
+                        path.display(),
+                        i + 1
+                    )),
+                }
+            }
+        }
+        Ok(journal)
+    }
+
+    /// The line about this basis.
+    #[must_use]
+    pub fn get(&self, basis: &str) -> Option<&Line> {
+        self.lines.get(basis)
+    }
+
+    /// Take in a line.
+    pub fn insert(&mut self, line: Line) {
+        self.lines.insert(line.basis.clone(), line);
+    }
+
+    /// All lines, in no order.
+    pub fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.values()
+    }
+}
+
+/// The journals in a folder, by name.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result.map_err(Error::read(folder))?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::read(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("journal-") && name.ends_with(".jsonl") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Open the journal of a shard for appending; whole lines that were damaged stay, a torn end goes.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::Write`].
+pub fn open(path: &Path) -> Result<Log> {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            if whole < bytes.len() {
+                durable::write(path, &bytes[..whole])?;
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::read(path)(error)),
+    }
+    Log::open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(basis: &str, blake3: &str) -> Line {
+        Line {
+            basis: basis.into(),
+            measure: MeasureKind::Spectra,
+            run: "r\n\u{202e}".into(),
+            files: vec![ReadFile {
+                file: "a".into(),
+                identity: Some("1:2".into()),
+                blake3: Some(blake3.into()),
+            }],
+            failures: Vec::new(),
+            internal_errors: 0,
+            unsupported: 0,
+            svd_fallbacks: 0,
+            blas: "x".into(),
+            kernel: "Zen".into(),
+            is_final: true,
+            tables: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn damaged_and_torn_lines_are_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal-00001-of-00001.jsonl");
+        let mut log = open(&path).unwrap();
+        for line in [line("1", "a"), line("2", "b"), line("3", "c"), line("1", "d")] {
+            log.append(&line.to_text().unwrap()).unwrap();
+        }
+        drop(log);
+        let journal = Journal::read(dir.path()).unwrap();
+        assert_eq!(journal.damaged, [""; 0]);
+        assert_eq!(journal.get("2"), Some(&line("2", "b")));
+        assert_eq!(journal.get("1"), Some(&line("1", "d")), "the last counts");
+
+        let good = std::fs::read(&path).unwrap();
+        let second = good.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for at in second..second + line("2", "b").to_text().unwrap().len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            let journal = Journal::read(dir.path()).unwrap();
+            assert_eq!(journal.get("2"), None, "byte {at}");
+            assert_eq!(journal.get("1"), Some(&line("1", "d")));
+            assert!(journal.damaged[0].contains("journal line 2 damaged"), "{:?}", journal.damaged);
+        }
+
+        std::fs::write(&path, &good[..good.len() - 5]).unwrap();
+        let mut log = open(&path).unwrap();
+        log.append(&line("4", "e").to_text().unwrap()).unwrap();
+        let journal = Journal::read(dir.path()).unwrap();
+        assert_eq!(journal.damaged, [""; 0], "a torn end is cut off");
+        assert_eq!(journal.get("4"), Some(&line("4", "e")));
+        assert_eq!(journal.get("1"), Some(&line("1", "a")));
+    }
+
+    #[test]
+    fn a_key_is_of_the_bytes_that_were_read() {
+        let (one, mut other) = (line("1", "a"), line("1", "a"));
+        other.files[0].identity = None;
+        other.kernel = "Haswell".into();
+        assert_eq!(one.key(), other.key());
+        assert!(one.key() != line("1", "b").key() && one.key() != line("2", "a").key());
+        other.is_final = false;
+        assert!(one.key() != other.key());
+    }
+}
