@@ -205,7 +205,7 @@ impl Job {
             .iter()
             .enumerate()
             .map(|(i, run)| Comparison::new(&self.archive, run, io_timeout, compared(i)));
-        let known = believed.iter().flat_map(|line| &line.files);
+        let known = believed.iter().flat_map(|line| line.files.iter());
         let known: BTreeMap<_, _> = known.map(|read| (read.file.clone(), read.clone())).collect();
         let work = Work {
             archive: &self.archive,

@@ -77,7 +77,7 @@ fn inputs(
 ) -> Result<()> {
     let here: BTreeMap<String, &CheckpointRef> =
         archive.checkpoints().map(|file| (relative(&file.path, &archive.path), file)).collect();
-    let read = lines.iter().flat_map(|line| &line.files);
+    let read = lines.iter().flat_map(|line| line.files.iter());
     let known: BTreeMap<&str, &str> =
         read.filter_map(|read| Some((read.file.as_str(), read.blake3.as_deref()?))).collect();
     let known: Vec<(&str, &str)> = known.into_iter().collect();

@@ -340,7 +340,7 @@ impl Work<'_> {
                 basis: self.plan.basis(kind, unit),
                 measure: kind,
                 run: self.plan.runs[unit.run].name.clone(),
-                files: found.files,
+                files: found.files.into(),
                 failures: found.failures,
                 internal_errors: found.internal_errors,
                 unsupported: found.unsupported,

@@ -53,7 +53,7 @@ impl<'a> Inputs<'a> {
         threads: usize,
         stop: &AtomicUsize,
     ) -> Result<()> {
-        let read = lines.into_iter().flat_map(|line| &line.files);
+        let read = lines.into_iter().flat_map(|line| line.files.iter());
         let changed: BTreeSet<&str> = read
             .filter(|read| read.blake3.is_some() && !self.is_same(read))
             .map(|read| read.file.as_str())

@@ -4,10 +4,11 @@
 //! the block has its final name; so a line without its block means that somebody removed it. A line
 //! that is torn or changed counts as absent: what it told of is computed again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::canonical_digest;
@@ -24,8 +25,9 @@ pub struct Line {
     pub basis: String,
     pub measure: MeasureKind,
     pub run: String,
-    /// All files that were read for it
-    pub files: Vec<ReadFile>,
+    /// All files that were read for it; measures of one unit share them
+    #[serde(serialize_with = "files_out", deserialize_with = "files_in")]
+    pub files: Arc<[ReadFile]>,
     /// Those of its own that could not be used
     pub failures: Vec<Failure>,
     /// How many of the failures are mistakes of the program
@@ -43,8 +45,16 @@ pub struct Line {
     pub tables: BTreeMap<String, BlockFile>,
 }
 
+fn files_out<S: Serializer>(files: &Arc<[ReadFile]>, serializer: S) -> Result<S::Ok, S::Error> {
+    files.as_ref().serialize(serializer)
+}
+
+fn files_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[ReadFile]>, D::Error> {
+    Vec::deserialize(deserializer).map(Arc::from)
+}
+
 /// A file of the archive, as it was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadFile {
     /// Path in the archive
@@ -101,6 +111,8 @@ impl Line {
 #[derive(Debug, Default)]
 pub struct Journal {
     lines: HashMap<String, Line>,
+    /// One copy of each list of files
+    files: HashSet<Arc<[ReadFile]>>,
     /// Lines that could not be read
     pub damaged: Vec<String>,
 }
@@ -135,7 +147,12 @@ impl Journal {
     }
 
     /// Take in a line.
-    pub fn insert(&mut self, line: Line) {
+    pub fn insert(&mut self, mut line: Line) {
+        if !self.files.insert(Arc::clone(&line.files))
+            && let Some(known) = self.files.get(&line.files)
+        {
+            line.files = Arc::clone(known);
+        }
         self.lines.insert(line.basis.clone(), line);
     }
 
@@ -190,11 +207,11 @@ mod tests {
             basis: basis.into(),
             measure: MeasureKind::Spectra,
             run: "r\n\u{202e}".into(),
-            files: vec![ReadFile {
+            files: Arc::from([ReadFile {
                 file: "a".into(),
                 identity: Some("1:2".into()),
                 blake3: Some(blake3.into()),
-            }],
+            }]),
             failures: Vec::new(),
             internal_errors: 0,
             unsupported: 0,
@@ -244,9 +261,14 @@ mod tests {
     #[test]
     fn a_key_is_of_the_bytes_that_were_read() {
         let (one, mut other) = (line("1", "a"), line("1", "a"));
-        other.files[0].identity = None;
+        let unknown = ReadFile { identity: None, ..other.files[0].clone() };
+        other.files = Arc::from([unknown]);
         other.kernel = "Haswell".into();
         assert_eq!(one.key(), other.key());
+        let mut journal = Journal::default();
+        journal.insert(one.clone());
+        journal.insert(line("2", "a"));
+        assert!(Arc::ptr_eq(&journal.lines["1"].files, &journal.lines["2"].files));
         assert!(one.key() != line("1", "b").key() && one.key() != line("2", "a").key());
         other.is_final = false;
         assert!(one.key() != other.key());
