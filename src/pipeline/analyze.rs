@@ -205,8 +205,10 @@ impl Job {
             .iter()
             .enumerate()
             .map(|(i, run)| Comparison::new(&self.archive, run, io_timeout, compared(i)));
-        let known = believed.iter().flat_map(|line| line.files.iter());
-        let known: BTreeMap<_, _> = known.map(|read| (read.file.clone(), read.clone())).collect();
+        // What one measure read need not be read again by the one that looks at all checkpoints.
+        let keeps = self.plan.measures.contains_key(&MeasureKind::Trajectory);
+        let known = believed.iter().filter(|_| keeps).flat_map(|line| line.files.iter());
+        let known = known.map(|read| (read.file.clone(), read.clone())).collect();
         let work = Work {
             archive: &self.archive,
             subjects: &self.subjects,
@@ -221,7 +223,7 @@ impl Job {
             done: AtomicUsize::new(0),
             total,
             observe,
-            known: Mutex::new(known),
+            known: keeps.then(|| Mutex::new(known)),
         };
         let mut committed = Vec::new();
         let mut stopped = false;

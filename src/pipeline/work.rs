@@ -84,8 +84,8 @@ pub(super) struct Work<'a> {
     pub done: AtomicUsize,
     pub total: usize,
     pub observe: Observe<'a>,
-    /// Checkpoints whose digest is known to be that of good bytes, or not; by path in the archive
-    pub known: Mutex<BTreeMap<String, ReadFile>>,
+    /// Checkpoints as they were read, by path in the archive; where a measure of runs will ask
+    pub known: Option<Mutex<BTreeMap<String, ReadFile>>>,
 }
 
 /// What a measure of a unit came to.
@@ -313,7 +313,9 @@ impl Work<'_> {
     fn verified(&self, run: usize, at: usize) -> (ReadFile, Option<Box<Failed>>) {
         let source = &self.archive.runs[run].checkpoints[at];
         let file = self.plan.runs[run].checkpoints[at].file.clone();
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&file).cloned();
+        let known = self.known.as_ref().and_then(|known| {
+            known.lock().unwrap_or_else(PoisonError::into_inner).get(&file).cloned()
+        });
         if let Some(known) = known.filter(|known| known.blake3.is_some()) {
             return (known, None);
         }
@@ -324,7 +326,8 @@ impl Work<'_> {
     }
 
     fn know(&self, files: &[ReadFile]) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = &self.known else { return };
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(files.iter().map(|read| (read.file.clone(), read.clone())));
     }
 

@@ -18,6 +18,7 @@ mod kernel_cli;
 mod networks;
 mod numbers;
 mod resume;
+mod scale;
 mod schema_cli;
 mod shards;
 mod split;
