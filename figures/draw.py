@@ -12,7 +12,9 @@ from pathlib import Path
 
 from tables import TableError, Tables
 
-FIGURES = ["loss", "fig3", "fig7", "fig11", "svd", "lines"]  # each a module with draw(tables)
+# Each a module with draw(tables).
+FIGURES = ["loss", "fig3", "fig5", "fig6", "fig7", "fig8", "fig10", "fig11", "fig12", "svd",
+           "movement", "trajectory", "lines"]
 
 
 def write(folder: Path, name: str, files: dict[str, bytes]) -> list[Path]:

@@ -17,6 +17,8 @@ KEYS = {
     "neurons": ["step", "neuron"],
     "spectra": ["step", "tensor", "batch_index"],
     "singular_values": ["step", "tensor", "batch_index", "index"],
+    "movement": ["step", "tensor"],
+    "trajectory": ["step"],
     "interpolation": ["from_step", "to_step", "alpha"],
     "barriers": ["from_step", "to_step"],
 }

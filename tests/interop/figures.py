@@ -25,9 +25,12 @@ FIGURES = Path(__file__).resolve().parents[2] / "figures"
 sys.path.insert(0, str(FIGURES))
 # Every table that figures read: a column that they cannot do without, and those figures.
 NEEDED = {
-    "progress": ("test_loss", {"loss", "fig7"}),
-    "frequencies": ("logit_coefficient", {"fig11"}),
-    "fourier": ("cos_norm", {"fig3"}),
+    "progress": ("test_loss", {"loss", "fig7", "fig10"}),
+    "frequencies": ("is_key", {"fig6", "fig11", "fig12"}),
+    "fourier": ("cos_norm", {"fig3", "fig8"}),
+    "neurons": ("fve", {"fig5"}),
+    "movement": ("cosine_of_steps", {"movement"}),
+    "trajectory": ("residual_fraction", {"trajectory"}),
     "spectra": ("frobenius_sq", {"svd"}),
     "singular_values": ("sigma", {"svd"}),
     "interpolation": ("train_loss", {"lines"}),
