@@ -12,6 +12,7 @@ TABLES ?= $(DEMO)/tables
 FIGURES ?= $(DEMO)/figures
 
 export SOURCE_DATE_EPOCH := 0
+export BIN
 # Without a system library for linear algebra.
 PURE := --no-default-features --features gemm
 
@@ -35,6 +36,15 @@ demo: setup build .venv/installed ## from nothing to figures: train, analyse, dr
 
 figures: .venv/installed ## draw the figures from TABLES (demo/tables) into FIGURES (demo/figures)
 	$(PYTHON) figures/draw.py $(TABLES) $(FIGURES)
+
+PAPER ?= paper-out
+paper: setup build .venv/installed ## the paper's experiments into PAPER (paper-out); QUICK=1 for the short ones
+	paper/run.sh $(PAPER)
+
+PAPER_FIGURES := fig2 fig3 fig5 fig6 fig7 fig8 fig10 fig11 fig12 fig16 fig17 fig18 fig19 fig20 decays moduli
+.PHONY: paper $(PAPER_FIGURES)
+$(PAPER_FIGURES): setup build .venv/installed
+	paper/run.sh $(PAPER) $@
 
 test: setup .venv/installed ## everything that a change must pass
 	$(CARGO) fmt --check

@@ -15,6 +15,8 @@ from tables import TableError, Tables
 # Each a module with draw(tables).
 FIGURES = ["loss", "fig3", "fig5", "fig6", "fig7", "fig8", "fig10", "fig11", "fig12", "svd",
            "movement", "trajectory", "lines"]
+# About several runs: drawn when they are named.
+SEVERAL = ["fig2", "fig16", "fig17", "fig18", "fig19", "fig20", "decays", "moduli"]
 
 
 def write(folder: Path, name: str, files: dict[str, bytes]) -> list[Path]:
@@ -40,11 +42,13 @@ def main() -> int:
     parser.add_argument("tables", metavar="TABLES", help="folder with the Parquet tables")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the figures")
     parser.add_argument("names", metavar="NAME", nargs="*",
-                        help=f"figures to draw [default: all]: {', '.join(FIGURES)}")
+                        help=f"figures to draw [default: {', '.join(FIGURES)}]; "
+                             f"about several runs: {', '.join(SEVERAL)}")
     parser.add_argument("--run", help="name of the run [default: the first by name]")
     arguments = parser.parse_args()
-    for name in set(arguments.names) - set(FIGURES):
-        parser.error(f"no figure {name!r}; there are {', '.join(FIGURES)}")
+    known = [*FIGURES, *SEVERAL]
+    for name in set(arguments.names) - set(known):
+        parser.error(f"no figure {name!r}; there are {', '.join(known)}")
     try:
         Tables(arguments.tables)
     except TableError as error:

@@ -179,24 +179,24 @@ def undefined(ax: Axes) -> None:
             color="#777777", fontsize=6.5)
 
 
-def phase_marks(axes: Sequence[Axes], phases: Phases, *, shade: bool = True) -> str:
+def phase_marks(axes: Sequence[Axes], phases: Phases, *, named: bool = True) -> str:
     """Mark the phases on `axes` (top one first) and return their legend for the caption.
 
-    Phases I and III are shaded, all boundaries are thin lines; the numerals stand above the top
-    panel, because a word does not fit into a phase that lasts a tenth of the run.
+    Phases I and III are shaded, all boundaries are thin lines; where they are `named`, the numerals
+    stand above the top panel, because a word does not fit into a phase that lasts a tenth of the run.
     """
     spans = phases.spans()
     for ax in axes:
         low, high = ax.get_xlim()
         for index, (_, start, end) in enumerate(spans):
-            if shade and index % 2 == 0:
+            if index % 2 == 0:
                 ax.axvspan(start, end, color="#F0F0F0", lw=0, zorder=-2)
             if low < end < high:
                 ax.axvline(end, color="#888888", lw=0.5, ls=(0, (4, 2)), zorder=-1)
         ax.set_xlim(low, high)
     numerals = ["I", "II", "III"]
     top = axes[0]
-    for numeral, (_, start, end) in zip(numerals, spans):
+    for numeral, (_, start, end) in zip(numerals, spans if named else []):
         low, high = top.get_xlim()
         # Centre in display space: the axis may be logarithmic.
         ends = top.transData.transform([(max(start, low), 1), (min(end, high), 1)])[:, 0]

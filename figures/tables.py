@@ -70,8 +70,8 @@ class Tables:
             )
         return path
 
-    def read(self, table: str, columns: list[str]) -> pl.DataFrame:
-        """Rows of this run: `columns` and the key, sorted by key. Null stays null."""
+    def _checked(self, table: str, columns: list[str]) -> pl.DataFrame:
+        """`columns` and the key of all runs, in no order; at least one row."""
         path = self.path(table)
         wanted = ["run", *KEYS[table], *(c for c in columns if c not in KEYS[table])]
         try:
@@ -91,9 +91,14 @@ class Tables:
             ) from error
         if rows.is_empty():
             raise TableError(
-                f"table `{table}` is empty, so column `{columns[0]}` has no value ({path}); "
+                f"table `{table}` is empty, so column `{(columns or wanted)[0]}` has no value ({path}); "
                 f"run `{command(table)}`"
             )
+        return rows
+
+    def read(self, table: str, columns: list[str]) -> pl.DataFrame:
+        """Rows of this run: `columns` and the key, sorted by key. Null stays null."""
+        path, rows = self.path(table), self._checked(table, columns)
         if self.run is None:
             self.run = rows["run"].min()
         mine = rows.filter(pl.col("run") == self.run)
@@ -104,6 +109,23 @@ class Tables:
                 f"choose one with --run or run `{command(table)}`"
             )
         return mine.sort(KEYS[table])
+
+    def runs(self, table: str) -> list[str]:
+        """Names of all runs in a table."""
+        return self.every(table, [])["run"].unique().sort().to_list()
+
+    def every(self, table: str, columns: list[str]) -> pl.DataFrame:
+        """Rows of all runs: `columns` and the key, sorted by key."""
+        return self._checked(table, columns).sort("run", *KEYS[table])
+
+    def configs(self, table: str) -> dict[str, dict]:
+        """Configuration of every run, from the metadata of the file."""
+        try:
+            metadata = pl.read_parquet_metadata(self.path(table))
+            configs = json.loads(metadata.get("groundswell.config", "{}"))
+        except (ValueError, pl.exceptions.PolarsError):
+            return {}
+        return {run: config for run, config in configs.items() if isinstance(config, dict)}
 
     def seed(self, table: str) -> int | None:
         """Seed of this run, if the file says: metadata `groundswell.seed`, or "seed" in the JSON

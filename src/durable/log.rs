@@ -3,7 +3,9 @@
 //! A line is there once its newline is on the disk. A killed writer leaves at most one torn line,
 //! at the end and without a newline, which readers ignore.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::faults::{Operation, check};
@@ -42,10 +44,26 @@ impl Log {
     /// no more lines.
     pub fn append(&mut self, lines: &str) -> Result<()> {
         self.append_later(lines)?;
+        self.require_name()?;
         let synced = check(&self.path, Operation::Sync).and_then(|()| self.file.sync_data());
         let synced = synced.map_err(not_durable);
         self.failed = synced.is_err();
         synced.map_err(Error::write(&self.path))
+    }
+
+    /// What is appended to a file that was removed, or replaced by another, is lost.
+    fn require_name(&mut self) -> Result<()> {
+        let inode = |file: &Metadata| (file.dev(), file.ino());
+        let there = std::fs::metadata(&self.path).and_then(|named| {
+            let gone = || io::Error::new(ErrorKind::NotFound, "replaced meanwhile");
+            let is_it = inode(&named) == inode(&self.file.metadata()?);
+            is_it.then_some(()).ok_or_else(gone)
+        });
+        there.map_err(|error| {
+            self.failed = true;
+            let problem = format!("it was removed meanwhile: {error}");
+            Error::Write { path: self.path.clone(), source: io::Error::new(error.kind(), problem) }
+        })
     }
 
     /// Append whole lines without waiting: the next [`Log::append`] makes them durable, too.
@@ -82,6 +100,23 @@ mod tests {
         log.append("4\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2\n3\n4\n");
         assert_eq!(log.append("torn").unwrap_err().exit_code(), 1);
+    }
+
+    #[test]
+    fn lines_of_a_file_that_was_removed_are_not_lost_quietly() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.jsonl");
+        let mut log = Log::open(&path).unwrap();
+        log.append("1\n").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let error = log.append("2\n").unwrap_err();
+        assert!(error.to_string().contains("it was removed meanwhile"), "{error}");
+        assert_eq!(error.exit_code(), 5);
+        let mut log = Log::open(&path).unwrap();
+        std::fs::rename(&path, dir.path().join("other")).unwrap();
+        std::fs::write(&path, "").unwrap();
+        let error = log.append("3\n").unwrap_err();
+        assert!(error.to_string().contains("replaced meanwhile"), "{error}");
     }
 
     /// `/dev/full` refuses every byte, as a full disk does.

@@ -130,6 +130,18 @@ def test_faults(tables: Path, work: Path, expected: dict[str, bytes]) -> None:
     assert files(work / "out") == expected, "figures changed"
 
 
+def test_several(tables: Path, work: Path) -> int:
+    """Figures about several runs are drawn of one, too, and have the same bytes twice."""
+    names = importlib.import_module("draw").SEVERAL
+    for folder in ("several", "again several"):
+        code, _, stderr = draw_here(tables, work / folder, *names)
+        assert (code, stderr) == (0, ""), stderr
+    expected = files(work / "several")
+    assert len(expected) == 2 * len(names), sorted(expected)
+    assert files(work / "again several") == expected
+    return len(names)
+
+
 def test_without_tables(work: Path) -> None:
     result = draw(work / "nowhere", work / "new")
     assert result.returncode == 1, result
@@ -161,6 +173,7 @@ def main(arguments: list[str]) -> int:
         print(f"{len(expected)} files of {len(drawn())} figures: the same bytes twice")
         test_faults(tables, work, expected)
         print(f"{len(NEEDED)} tables missing, empty, cut or without a column: named, figures kept")
+        print(f"{test_several(tables, work)} figures about several runs: the same")
         test_without_tables(work)
         test_run_names(tables, work)
         print("any run name is drawn")

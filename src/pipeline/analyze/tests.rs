@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
@@ -12,26 +13,30 @@ use crate::durable::faults::{Faults, Kind, Operation};
 /// Errors of the system that writing can meet.
 const ERRORS: [(&str, i32); 4] = [("EIO", 5), ("ENOSPC", 28), ("EFBIG", 27), ("EDQUOT", 122)];
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny")
-}
+static FIXTURE: LazyLock<PathBuf> =
+    LazyLock::new(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny"));
+static OPTIONS: LazyLock<archive::Options> = LazyLock::new(archive::Options::default);
+static NO_SIGNAL: AtomicUsize = AtomicUsize::new(0);
 
 /// An analysis with one thread, so that the n-th operation is the same one each time.
-fn run(out: &Path, shard: Option<Shard>) -> Result<Summary> {
-    let request = Request {
-        archive: &fixture(),
-        options: &archive::Options::default(),
+fn request(out: &Path) -> Request<'_> {
+    Request {
+        archive: &FIXTURE,
+        options: &OPTIONS,
         out,
         measures: &[MeasureKind::Checkpoints, MeasureKind::Training, MeasureKind::Movement],
-        shard,
+        shard: None,
         threads: 1,
         strict: false,
         trajectory_weights: Weighting::Time,
         memory_limit: None,
         locking: Locking::On,
-        stop: &AtomicUsize::new(0),
-    };
-    analyze(&request, &|_, _| {})
+        stop: &NO_SIGNAL,
+    }
+}
+
+fn run(out: &Path, shard: Option<Shard>) -> Result<Summary> {
+    analyze(&Request { shard, ..request(out) }, &|_, _| {})
 }
 
 /// The tables and the manifest.
@@ -117,6 +122,73 @@ fn a_kill_at_every_operation_loses_nothing() {
 #[test]
 fn a_killed_shard_loses_nothing() {
     every_operation(Some(Shard::ALL), &[Kind::Killed]);
+}
+
+/// CR24: the power fails after so many operations. What was not synced may be gone: here it is, bytes
+/// and names.
+#[test]
+fn a_power_loss_loses_nothing() {
+    let expected = {
+        let dir = tempfile::tempdir().unwrap();
+        run(dir.path(), None).unwrap();
+        tables(dir.path())
+    };
+    let every = if std::env::var_os("GROUNDSWELL_SOAK").is_some() { 1 } else { 5 };
+    for cut in (0..).step_by(every) {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let faults = Faults::below(&out, Some((cut, Kind::Killed)));
+        let result = run(&out, None);
+        let seen = faults.seen();
+        drop(faults);
+        if result.is_ok() {
+            assert!(cut > 30, "{cut} operations");
+            break;
+        }
+        lose(&seen[..cut]);
+        if out.exists() {
+            run(&out, None).unwrap();
+            assert!(tables(&out) == expected, "the tables differ after {cut} operations");
+        }
+    }
+}
+
+/// Take away what these operations did not make durable.
+fn lose(done: &[(Operation, PathBuf)]) {
+    let synced_since = |at: usize, path: &Path| {
+        done[at..].iter().any(|(op, synced)| *op == Operation::Sync && synced == path)
+    };
+    for (at, (operation, path)) in done.iter().enumerate() {
+        match operation {
+            Operation::Rename if !synced_since(at, path.parent().unwrap()) => {
+                let _ =
+                    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            }
+            // Of a log the last lines: all others were synced with the next append.
+            Operation::Write if !synced_since(at, path) && path.is_file() => {
+                let bytes = fs::read(path).unwrap();
+                let before = bytes.iter().rev().skip(1).position(|byte| *byte == b'\n');
+                let kept = before.map_or(0, |from_end| bytes.len() - 1 - from_end);
+                fs::write(path, &bytes[..kept]).unwrap();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// CR22: somebody removes the folder while it is written to.
+#[test]
+fn a_folder_that_disappears_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let request = Request { measures: &[MeasureKind::Spectra], ..request(&out) };
+    let remove = |_, _| {
+        let _ = fs::remove_dir_all(&out);
+    };
+    let error = analyze(&request, &remove).unwrap_err();
+    assert_eq!(error.exit_code(), 5, "{error}");
+    assert!(error.to_string().contains("it was removed meanwhile"), "{error}");
+    run(&out, None).unwrap();
 }
 
 /// Nothing gets its final name before its bytes are on the disk, and no line or manifest tells of a
