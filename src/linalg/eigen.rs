@@ -2,6 +2,7 @@
 
 use ndarray::{Array2, s};
 
+use super::kernels::largest_magnitude;
 use super::library;
 use super::svd::{NoSpectrum, check_size, exponent_of, times_power_of_two};
 
@@ -27,8 +28,7 @@ pub fn symmetric(mut a: Array2<f64>) -> Result<Eigen, NoSpectrum> {
     let n = a.nrows();
     assert_eq!(n, a.ncols(), "a square matrix");
     check_size(n, n)?;
-    let bits = a.fold(0, |largest, value| largest.max(value.to_bits() & !(1 << 63)));
-    let max = f64::from_bits(bits);
+    let max = largest_magnitude(a.view());
     if !max.is_finite() {
         return Err(NoSpectrum::NonFinite);
     }

@@ -7,8 +7,10 @@
 
 pub mod aligned;
 pub mod eigen;
+mod gram;
 pub mod kernels;
 pub mod svd;
+mod tridiagonal;
 
 #[cfg(feature = "openblas")]
 #[path = "lapack.rs"]

@@ -2,8 +2,8 @@
 //!
 //! Order: the guards (size, finiteness), scaling by a power of two to `max |a| ∈ [½, 1)` (exact, and
 //! no overflow inside), `gesdd`, a check of its result, `gesvd`, the same check; then a reason instead
-//! of a spectrum. The Gram path asks for the eigenvalues of a smaller matrix first, and goes on to
-//! the two drivers if those do not pass the check.
+//! of a spectrum. The Gram path asks for the eigenvalues of a smaller matrix first
+//! ([`super::tridiagonal`]), and goes on to the two drivers if those do not pass the check.
 //!
 //! Measured, OpenBLAS 0.3.21: with one Inf among the entries `gesvd` and `gesdd` with vectors hang
 //! for some sizes, and without vectors return NaN and success. Hence the guard before, and the check
@@ -11,7 +11,22 @@
 
 use ndarray::{Array2, ArrayView2, s};
 
-use super::library::{self, Driver};
+use super::gram::gram;
+use super::kernels::largest_magnitude;
+use super::library;
+use super::tridiagonal;
+
+/// The routines for singular values, in the order in which they are tried: `gesdd`, divide and
+/// conquer, and `gesvd`, QR iteration. (With faer: divide and conquer, and the same for the transpose.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Driver {
+    First,
+    Second,
+}
+
+impl Driver {
+    pub(super) const ORDER: [Self; 2] = [Self::First, Self::Second];
+}
 
 /// Why a matrix has no singular values here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,9 +96,7 @@ impl Prepared {
     /// [`NoSpectrum::Empty`], [`NoSpectrum::TooLarge`], [`NoSpectrum::NonFinite`].
     pub fn new(a: ArrayView2<'_, f64>) -> Result<Self, NoSpectrum> {
         check_size(a.nrows(), a.ncols())?;
-        // Without their signs, f64 are ordered like their bits, and NaN and Inf are the largest.
-        let bits = a.fold(0, |largest, value| largest.max(value.to_bits() & !(1 << 63)));
-        let max = f64::from_bits(bits);
+        let max = largest_magnitude(a);
         if !max.is_finite() {
             return Err(NoSpectrum::NonFinite);
         }
@@ -121,15 +134,14 @@ impl Prepared {
     /// # Errors
     /// [`NoSpectrum::NoConvergence`].
     pub fn gram_singular_values(&self) -> Result<Values, NoSpectrum> {
-        crate::blas::one_thread();
         let gram = gram(self.matrix.view());
-        let trace = gram.diag().sum();
+        let trace = gram.diagonal().sum::<f64>();
         let energy = (trace, self.rounding() * trace);
         // Ascending; rounding can leave the smallest a little below zero.
         let roots = |values: Vec<f64>| -> Vec<f64> {
             values.iter().rev().map(|value| value.max(0.0).sqrt()).collect()
         };
-        let sigma = library::eigenvalues(gram).map(roots);
+        let sigma = tridiagonal::eigenvalues(gram).map(roots);
         match sigma.filter(|sigma| is_sound(sigma, energy)) {
             Some(sigma) => Ok(Values { sigma: self.rescale(sigma), fallback: false }),
             None => Ok(Values { fallback: true, ..self.singular_values()? }),
@@ -217,22 +229,6 @@ fn is_sound(sigma: &[f64], (energy, tolerance): (f64, f64)) -> bool {
     descending && positive && (sum - energy).abs() <= tolerance
 }
 
-/// `A Aᵀ` or `Aᵀ A`, whichever is smaller: its diagonal and what is right of it. What is left of it is
-/// in part zero.
-fn gram(a: ArrayView2<'_, f64>) -> Array2<f64> {
-    // Panels of rows, so that little is computed twice; narrow ones make slow products.
-    const ROWS: usize = 64;
-    // [short, long]
-    let a = if a.nrows() <= a.ncols() { a } else { a.reversed_axes() };
-    let mut gram = Array2::zeros((a.nrows(), a.nrows()));
-    for first in (0..a.nrows()).step_by(ROWS) {
-        let end = (first + ROWS).min(a.nrows());
-        let (own, others) = (a.slice(s![first..end, ..]), a.slice(s![first.., ..]));
-        super::matmul_into(own, others.t(), 0.0, gram.slice_mut(s![first..end, first..]));
-    }
-    gram
-}
-
 /// Singular values in descending order, by the SVD: `gesdd`, or `gesvd` where that fails (with faer:
 /// the matrix, or its transpose).
 ///
@@ -247,7 +243,7 @@ pub fn singular_values(a: ArrayView2<'_, f64>) -> Result<Vec<f64>, NoSpectrum> {
 /// Singular values in descending order, as roots of the eigenvalues of the Gram matrix of the short
 /// side, in f64.
 ///
-/// A third of the cost of an SVD. Absolute error about `2⁻⁵² σ₁²/σ_i`, so values below
+/// Absolute error about `2⁻⁵² σ₁²/σ_i`, so values below
 /// `1.5e-8 σ₁` are noise: below the storage rounding of f32, f16 and bf16, for which this is meant.
 ///
 /// # Errors
