@@ -9,12 +9,13 @@
 //! for some sizes, and without vectors return NaN and success. Hence the guard before, and the check
 //! after. That a driver ends in time is watched by the engines, which own the threads.
 
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
 use super::gram::gram;
 use super::kernels::largest_magnitude;
 use super::library;
-use super::tridiagonal;
+use super::matmul;
+use super::tridiagonal::Tridiagonal;
 
 /// The routines for singular values, in the order in which they are tried: `gesdd`, divide and
 /// conquer, and `gesvd`, QR iteration. (With faer: divide and conquer, and the same for the transpose.)
@@ -62,6 +63,28 @@ pub struct Decomposition {
     /// Rows are right singular vectors
     pub vt: Array2<f64>,
 }
+
+impl Decomposition {
+    /// Each left vector has its component of largest magnitude positive, the first of equals.
+    fn fix_signs(&mut self) {
+        for (mut left, mut right) in self.u.columns_mut().into_iter().zip(self.vt.rows_mut()) {
+            let largest =
+                left.fold(
+                    0.0f64,
+                    |largest, value| {
+                        if value.abs() > largest.abs() { *value } else { largest }
+                    },
+                );
+            if largest < 0.0 {
+                left.mapv_inplace(|value| -value);
+                right.mapv_inplace(|value| -value);
+            }
+        }
+    }
+}
+
+/// Smallest gap `(λ_r − λ_{r+1})/λ₁` at which leading vectors are read off the Gram matrix.
+const GRAM_GAP: f64 = 1e-6;
 
 /// Largest short side that is decomposed.
 pub const MAX_SHORT_SIDE: usize = 16_384;
@@ -141,7 +164,7 @@ impl Prepared {
         let roots = |values: Vec<f64>| -> Vec<f64> {
             values.iter().rev().map(|value| value.max(0.0).sqrt()).collect()
         };
-        let sigma = tridiagonal::eigenvalues(gram).map(roots);
+        let sigma = Tridiagonal::new(gram).eigenvalues().map(roots);
         match sigma.filter(|sigma| is_sound(sigma, energy)) {
             Some(sigma) => Ok(Values { sigma: self.rescale(sigma), fallback: false }),
             None => Ok(Values { fallback: true, ..self.singular_values()? }),
@@ -165,17 +188,62 @@ impl Prepared {
             is_sound(&found.sigma, energy) && vectors.all(|value| value.is_finite())
         };
         let (mut found, _) = first_sound(attempt, is_sound).ok_or(NoSpectrum::NoConvergence)?;
-        for k in 0..found.sigma.len() {
-            let largest = found.u.column(k).fold(0.0f64, |largest, value| {
-                if value.abs() > largest.abs() { *value } else { largest }
-            });
-            if largest < 0.0 {
-                found.u.slice_mut(s![.., k]).mapv_inplace(|value| -value);
-                found.vt.slice_mut(s![k, ..]).mapv_inplace(|value| -value);
-            }
-        }
+        found.fix_signs();
         found.sigma = self.rescale(found.sigma);
         Ok(found)
+    }
+
+    /// As [`leading_vectors`].
+    ///
+    /// # Errors
+    /// [`NoSpectrum::NoConvergence`].
+    pub fn leading_vectors(
+        &self,
+        count: impl Fn(&[f64]) -> usize,
+    ) -> Result<Decomposition, NoSpectrum> {
+        match self.leading_by_gram(&count) {
+            Some(found) => Ok(found),
+            None => {
+                let Decomposition { u, sigma, vt } = self.singular_vectors()?;
+                let r = count(&sigma).min(sigma.len());
+                Ok(Decomposition {
+                    u: u.slice_move(s![.., ..r]),
+                    vt: vt.slice_move(s![..r, ..]),
+                    sigma,
+                })
+            }
+        }
+    }
+
+    /// [`Prepared::leading_vectors`] from the Gram matrix; none where that is too coarse, or fails.
+    fn leading_by_gram(&self, count: impl Fn(&[f64]) -> usize) -> Option<Decomposition> {
+        crate::blas::one_thread();
+        let gram = gram(self.matrix.view());
+        let trace = gram.diagonal().sum::<f64>();
+        let reduced = Tridiagonal::new(gram);
+        let mut lambda = reduced.eigenvalues()?;
+        lambda.reverse();
+        let sigma: Vec<f64> = lambda.iter().map(|value| value.max(0.0).sqrt()).collect();
+        if !is_sound(&sigma, (trace, self.rounding() * trace)) {
+            return None;
+        }
+        let r = count(&self.rescale(sigma.clone())).min(sigma.len());
+        let below = lambda.get(r).copied().unwrap_or(0.0);
+        if r > 0 && lambda[r - 1] - below < GRAM_GAP * lambda[0] {
+            return None;
+        }
+        let short = reduced.eigenvectors(&lambda[..r])?; // [min(m, n), r]
+        let inverse = Array1::from_iter(sigma[..r].iter().map(|s| 1.0 / s));
+        let (rows, cols) = self.dim();
+        let (u, vt) = if rows <= cols {
+            let long = matmul(short.t(), self.matrix.view()); // [r, n]
+            (short, long * inverse.insert_axis(Axis(1)))
+        } else {
+            (matmul(self.matrix.view(), short.view()) * inverse, short.reversed_axes())
+        };
+        let mut found = Decomposition { u, sigma: self.rescale(sigma), vt };
+        found.fix_signs();
+        Some(found)
     }
 
     /// What the squares of the singular values must sum to, and how far rounding alone may lead off.
@@ -261,6 +329,22 @@ pub fn gram_singular_values(a: ArrayView2<'_, f64>) -> Result<Vec<f64>, NoSpectr
 /// As [`singular_values`].
 pub fn singular_vectors(a: ArrayView2<'_, f64>) -> Result<Decomposition, NoSpectrum> {
     Prepared::new(a)?.singular_vectors()
+}
+
+/// All singular values, and the first `r = count(σ)` left and right singular vectors: `[m, r]`, `[r, n]`.
+///
+/// From the Gram matrix of the short side: its eigenvectors there, and `A v = σ u` on the other side. Only
+/// what the vectors span is meant: against the SVD, the sine of the largest angle is at most about
+/// `max(m, n) 2⁻⁵² λ₁/(λ_r − λ_{r+1})`, `λ = σ²`, on either side. Where the gap is below `1e-6 λ₁`, it is
+/// the SVD. Singular values are those of [`gram_singular_values`]. Signs as in [`singular_vectors`].
+///
+/// # Errors
+/// As [`singular_values`].
+pub fn leading_vectors(
+    a: ArrayView2<'_, f64>,
+    count: impl Fn(&[f64]) -> usize,
+) -> Result<Decomposition, NoSpectrum> {
+    Prepared::new(a)?.leading_vectors(count)
 }
 
 #[cfg(test)]

@@ -206,6 +206,44 @@ proptest! {
         }
     }
 
+    /// What the leading vectors span is what those of the SVD span, on both sides: `‖U_aᵀ U_b‖_F² = r`
+    /// within twice r times the square of the largest sine.
+    #[test]
+    fn leading_vectors_span_those_of_the_svd(
+        rows in 1usize..12, cols in 1usize..12, seed in prop::collection::vec(-1.0..1.0f64, 144),
+        r in 0usize..12, grade in 0i32..12, exponent in prop::sample::select(vec![0, -900, 900]),
+    ) {
+        let mut a = random(rows, cols, &seed);
+        for (i, mut row) in a.rows_mut().into_iter().enumerate() {
+            row *= 2f64.powi(-grade * i as i32 / 2);
+        }
+        let exact = singular_vectors(a.view()).unwrap();
+        let k = rows.min(cols);
+        let scaled = a.mapv(|x| times_power_of_two(x, exponent));
+        let found = leading_vectors(scaled.view(), |_| r).unwrap();
+        let r = r.min(k);
+        prop_assert_eq!((found.u.dim(), found.vt.dim()), ((rows, r), (r, cols)));
+        let unit = times_power_of_two(1.0, exponent);
+        for (x, y) in exact.sigma.iter().zip(&found.sigma) {
+            let bound = gram_bound(*x, exact.sigma[0], rows.max(cols)) + 1e-14 * exact.sigma[0];
+            prop_assert!((x - y / unit).abs() <= bound);
+        }
+        let below = exact.sigma.get(r).copied().unwrap_or(0.0);
+        let gap = r.checked_sub(1).map_or(0.0, |last| exact.sigma[last].powi(2) - below.powi(2));
+        if gap > 1e-6 * exact.sigma[0].powi(2) {
+            let sine = rows.max(cols) as f64 * f64::EPSILON * exact.sigma[0].powi(2) / gap;
+            let sides = [
+                (exact.u.slice(s![.., ..r]).t().dot(&found.u)),
+                (exact.vt.slice(s![..r, ..]).dot(&found.vt.t())),
+            ];
+            for cosines in sides {
+                let sum = cosines.iter().map(|x| x * x).sum::<f64>();
+                let bound = r as f64 * (2.0 * sine + 1e-13);
+                prop_assert!((sum - r as f64).abs() <= bound, "{} of {}, {}", sum, r, bound);
+            }
+        }
+    }
+
     /// U and V are orthonormal and U diag(σ) Vᵀ is A; σ are those without vectors.
     #[test]
     fn the_decomposition_is_one(
