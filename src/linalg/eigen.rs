@@ -2,8 +2,8 @@
 
 use ndarray::{Array2, s};
 
-use super::kernels::largest_magnitude;
 use super::library;
+use super::magnitude::largest_magnitude;
 use super::svd::{NoSpectrum, check_size, exponent_of, times_power_of_two};
 
 /// `A = V diag(values) Vᵀ`.

@@ -9,6 +9,7 @@ pub mod aligned;
 pub mod eigen;
 mod gram;
 pub mod kernels;
+mod magnitude;
 pub mod svd;
 mod tridiagonal;
 

@@ -12,8 +12,8 @@
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
 use super::gram::gram;
-use super::kernels::largest_magnitude;
 use super::library;
+use super::magnitude::largest_magnitude;
 use super::matmul;
 use super::tridiagonal::Tridiagonal;
 
