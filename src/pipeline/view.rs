@@ -121,6 +121,23 @@ impl<'a> View<'a> {
         tensors.filter(|tensor| is_unsupported(tensor.dtype)).count()
     }
 
+    /// Whether a tensor, if its run has no known network, is there in the shape that it has in the
+    /// run's first checkpoint.
+    #[must_use]
+    pub fn change(&self, tensor: &str) -> Option<Status> {
+        let expected = self.run.shapes.get(tensor)?;
+        match self.checkpoint.header.tensor(tensor) {
+            None => Some(Status::Missing),
+            Some(found) => (found.shape != *expected).then_some(Status::ShapeChanged),
+        }
+    }
+
+    /// Number of tensors of which [`View::change`] tells something.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        self.run.shapes.keys().filter(|tensor| self.change(tensor).is_some()).count()
+    }
+
     /// Make sure that every tensor can be read and holds finite numbers.
     ///
     /// # Errors
