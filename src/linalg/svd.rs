@@ -15,7 +15,7 @@ use super::gram::gram;
 use super::library;
 use super::magnitude::largest_magnitude;
 use super::matmul;
-use super::tridiagonal::Tridiagonal;
+use super::tridiagonal::{Lower, Tridiagonal};
 
 /// The routines for singular values, in the order in which they are tried: `gesdd`, divide and
 /// conquer, and `gesvd`, QR iteration. (With faer: divide and conquer, and the same for the transpose.)
@@ -104,6 +104,13 @@ pub fn check_size(rows: usize, cols: usize) -> Result<(), NoSpectrum> {
     if fits && rows.min(cols) <= MAX_SHORT_SIDE { Ok(()) } else { Err(NoSpectrum::TooLarge) }
 }
 
+/// Check a matrix; the exponent of its largest entry.
+fn check(a: ArrayView2<'_, f64>) -> Result<i32, NoSpectrum> {
+    check_size(a.nrows(), a.ncols())?;
+    let max = largest_magnitude(a);
+    if max.is_finite() { Ok(exponent_of(max)) } else { Err(NoSpectrum::NonFinite) }
+}
+
 /// A matrix that may be given to LAPACK: a copy, finite, scaled to `max |a| ∈ [½, 1)`.
 #[derive(Debug)]
 pub struct Prepared {
@@ -118,12 +125,7 @@ impl Prepared {
     /// # Errors
     /// [`NoSpectrum::Empty`], [`NoSpectrum::TooLarge`], [`NoSpectrum::NonFinite`].
     pub fn new(a: ArrayView2<'_, f64>) -> Result<Self, NoSpectrum> {
-        check_size(a.nrows(), a.ncols())?;
-        let max = largest_magnitude(a);
-        if !max.is_finite() {
-            return Err(NoSpectrum::NonFinite);
-        }
-        let exponent = exponent_of(max);
+        let exponent = check(a)?;
         let matrix = if exponent.abs() < 1000 {
             let factor = 2f64.powi(-exponent);
             a.mapv(|value| value * factor)
@@ -150,25 +152,6 @@ impl Prepared {
         let (sigma, driver) = first_sound(attempt, |sigma| is_sound(sigma, energy))
             .ok_or(NoSpectrum::NoConvergence)?;
         Ok(Values { sigma: self.rescale(sigma), fallback: driver != Driver::ORDER[0] })
-    }
-
-    /// As [`gram_singular_values`].
-    ///
-    /// # Errors
-    /// [`NoSpectrum::NoConvergence`].
-    pub fn gram_singular_values(&self) -> Result<Values, NoSpectrum> {
-        let gram = gram(self.matrix.view());
-        let trace = gram.diagonal().sum::<f64>();
-        let energy = (trace, self.rounding() * trace);
-        // Ascending; rounding can leave the smallest a little below zero.
-        let roots = |values: Vec<f64>| -> Vec<f64> {
-            values.iter().rev().map(|value| value.max(0.0).sqrt()).collect()
-        };
-        let sigma = Tridiagonal::new(gram).eigenvalues().map(roots);
-        match sigma.filter(|sigma| is_sound(sigma, energy)) {
-            Some(sigma) => Ok(Values { sigma: self.rescale(sigma), fallback: false }),
-            None => Ok(Values { fallback: true, ..self.singular_values()? }),
-        }
     }
 
     /// As [`singular_vectors`].
@@ -218,7 +201,7 @@ impl Prepared {
     /// [`Prepared::leading_vectors`] from the Gram matrix; none where that is too coarse, or fails.
     fn leading_by_gram(&self, count: impl Fn(&[f64]) -> usize) -> Option<Decomposition> {
         crate::blas::one_thread();
-        let gram = gram(self.matrix.view());
+        let gram = gram(self.matrix.view(), 0);
         let trace = gram.diagonal().sum::<f64>();
         let reduced = Tridiagonal::new(gram);
         let mut lambda = reduced.eigenvalues()?;
@@ -253,13 +236,58 @@ impl Prepared {
     }
 
     fn rounding(&self) -> f64 {
-        1e-12 * (self.matrix.len() as f64).sqrt()
+        rounding(self.matrix.len())
     }
 
-    fn rescale(&self, mut sigma: Vec<f64>) -> Vec<f64> {
-        sigma.iter_mut().for_each(|value| *value = times_power_of_two(*value, self.exponent));
-        sigma
+    fn rescale(&self, sigma: Vec<f64>) -> Vec<f64> {
+        rescale(sigma, self.exponent)
     }
+}
+
+/// The Gram matrix of the short side of a matrix that was checked and scaled as in [`Prepared`].
+#[derive(Debug)]
+pub struct PreparedGram {
+    gram: Lower,
+    dim: (usize, usize),
+    exponent: i32,
+}
+
+impl PreparedGram {
+    /// Check, scale and multiply.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn new(a: ArrayView2<'_, f64>) -> Result<Self, NoSpectrum> {
+        let exponent = check(a)?;
+        Ok(Self { gram: gram(a, -exponent), dim: a.dim(), exponent })
+    }
+
+    /// `[m, n]`, of the matrix
+    #[must_use]
+    pub fn dim(&self) -> (usize, usize) {
+        self.dim
+    }
+
+    /// Singular values of the matrix in descending order; `None` if they do not pass the check.
+    #[must_use]
+    pub fn singular_values(&self) -> Option<Vec<f64>> {
+        let trace = self.gram.diagonal().sum::<f64>();
+        let lambda = Tridiagonal::new(self.gram.clone()).eigenvalues()?;
+        // Ascending; rounding can leave the smallest a little below zero.
+        let sigma: Vec<f64> = lambda.iter().rev().map(|value| value.max(0.0).sqrt()).collect();
+        let sound = is_sound(&sigma, (trace, rounding(self.dim.0 * self.dim.1) * trace));
+        sound.then(|| rescale(sigma, self.exponent))
+    }
+}
+
+/// How far rounding may lead the sum of the squares of so many entries off, relative to it.
+fn rounding(entries: usize) -> f64 {
+    1e-12 * (entries as f64).sqrt()
+}
+
+fn rescale(mut sigma: Vec<f64>, exponent: i32) -> Vec<f64> {
+    sigma.iter_mut().for_each(|value| *value = times_power_of_two(*value, exponent));
+    sigma
 }
 
 /// `e` with `max · 2⁻ᵉ ∈ [½, 1)`; 0 for 0.
@@ -317,7 +345,10 @@ pub fn singular_values(a: ArrayView2<'_, f64>) -> Result<Vec<f64>, NoSpectrum> {
 /// # Errors
 /// As [`singular_values`], which is also asked where the eigenvalues do not pass its check.
 pub fn gram_singular_values(a: ArrayView2<'_, f64>) -> Result<Vec<f64>, NoSpectrum> {
-    Ok(Prepared::new(a)?.gram_singular_values()?.sigma)
+    match PreparedGram::new(a)?.singular_values() {
+        Some(sigma) => Ok(sigma),
+        None => singular_values(a),
+    }
 }
 
 /// Thin singular value decomposition.

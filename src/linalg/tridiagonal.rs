@@ -35,7 +35,7 @@ static UP_TO: [Lanes; LANES + 1] = {
 /// The lower triangle of a symmetric matrix: row `i` begins at `i · stride` and has `i + 1` entries;
 /// what lies behind them is never read.
 #[derive(Debug, Clone)]
-pub(super) struct Lower {
+pub struct Lower {
     pub(super) n: usize,
     /// A multiple of [`LANES`], at least `n`; there are as many rows
     pub(super) stride: usize,

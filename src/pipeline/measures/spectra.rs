@@ -4,7 +4,8 @@ use super::Measure;
 use crate::archive::{Dtype, is_unsupported};
 use crate::error::Result;
 use crate::linalg::svd::NoSpectrum;
-use crate::pipeline::view::{MatrixValues, View};
+use crate::pipeline::matrices::MatrixValues;
+use crate::pipeline::view::View;
 use crate::spectra::{self, Path};
 use crate::tables::{SingularValueRow, SpectrumRow, Status};
 
