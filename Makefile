@@ -5,6 +5,8 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/release
 PYTHON := .venv/bin/python
+# Of `make test-transformers`, unless PEERS_PYTHON names an environment that has the packages.
+HUB_PYTHON := tests/interop/.venv/bin/python
 
 # Where the demonstration lives, and what `make figures` draws.
 DEMO := demo
@@ -19,10 +21,10 @@ PURE := --no-default-features --features gemm
 # The same property-test cases on every run of the gate; `cargo test` alone draws new ones.
 export PROPTEST_RNG_SEED ?= 2023
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak figures bench bench-peers clean setup build
+.PHONY: help demo test check soak figures bench bench-peers test-slurm test-transformers clean setup build
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 demo: setup build .venv/installed ## from nothing to figures: train, analyse, draw (a minute or two after the build)
 	$(BIN)/groundswell-train --preset demo --out $(DEMO)/runs/demo --resume
@@ -64,6 +66,14 @@ check: setup ## the quick part of `test`: format, lints, unit tests
 
 soak: setup ## the long versions of the tests: more flipped bits, more mutations, the longest headers
 	GROUNDSWELL_SOAK=1 $(CARGO) test --release --locked
+
+test-slurm: build ## an array job on a Slurm of one node, started for it (installs slurm-wlm and munge)
+	tests/slurm/run.sh $(BIN)
+
+test-transformers: build ## archives that the transformers package saves (installs it and PyTorch, several GB)
+	[ -n "$(PEERS_PYTHON)" ] || test -x $(HUB_PYTHON) || { python3 -m venv tests/interop/.venv && \
+		$(HUB_PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/interop/requirements-transformers.txt; }
+	$(or $(PEERS_PYTHON),$(HUB_PYTHON)) tests/interop/saved_models.py $(BIN)
 
 bench: setup ## micro-benchmarks
 	$(CARGO) bench --locked --bench micro

@@ -113,14 +113,33 @@ fn neuron_frequencies_of_512_neurons(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| circuits::neuron_frequencies(113, neurons.view()));
 }
 
+/// A matrix of full rank without structure.
+fn wave(rows: usize, cols: usize) -> Array2<f64> {
+    let entry = |(i, j): (usize, usize)| ((i * i + 3 * j * j + i * j) as f64).sin();
+    Array2::from_shape_fn((rows, cols), entry)
+}
+
 #[divan::bench(args = [(114, 128), (128, 512), (512, 2048)], sample_count = 10)]
 fn singular_values(bencher: Bencher<'_, '_>, (rows, cols): (usize, usize)) {
-    let w = Array2::from_shape_fn((rows, cols), |(i, j)| ((i * 31 + j * 17) % 101) as f64);
+    let w = wave(rows, cols);
     bencher.bench_local(|| svd::singular_values(w.view()));
 }
 
 #[divan::bench(args = [(114, 128), (128, 512), (512, 2048)], sample_count = 10)]
 fn gram_singular_values(bencher: Bencher<'_, '_>, (rows, cols): (usize, usize)) {
-    let w = Array2::from_shape_fn((rows, cols), |(i, j)| ((i * 31 + j * 17) % 101) as f64);
+    let w = wave(rows, cols);
     bencher.bench_local(|| svd::gram_singular_values(w.view()));
+}
+
+#[divan::bench(args = [(114, 128), (128, 512), (512, 2048)], sample_count = 10)]
+fn singular_vectors(bencher: Bencher<'_, '_>, (rows, cols): (usize, usize)) {
+    let w = wave(rows, cols);
+    bencher.bench_local(|| svd::singular_vectors(w.view()));
+}
+
+/// A third of them, as `movement` needs.
+#[divan::bench(args = [(114, 128), (128, 512), (512, 2048)], sample_count = 10)]
+fn leading_vectors(bencher: Bencher<'_, '_>, (rows, cols): (usize, usize)) {
+    let w = wave(rows, cols);
+    bencher.bench_local(|| svd::leading_vectors(w.view(), |sigma| sigma.len() / 3));
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use groundswell::archive::read;
 use groundswell::blas;
-use groundswell::linalg::svd::{self, Prepared};
+use groundswell::linalg::svd::{self, PreparedGram};
 use groundswell::spectra::{self, Spectrum};
 use groundswell::tables::{self, SingularValueRow, SpectrumRow, Status};
 use ndarray::{ArrayView2, Axis, Ix2};
@@ -126,7 +126,7 @@ fn rows(step: usize, path: &Path) -> (Vec<SpectrumRow>, Vec<SingularValueRow>) {
 
 /// Milliseconds of one checkpoint by part, on one thread.
 fn parts(paths: &[PathBuf]) {
-    let [mut hash, mut read, mut prepare, mut values, mut derive] = [0.0; 5];
+    let [mut hash, mut read, mut gram, mut values, mut derive] = [0.0; 5];
     let ms = |started: Instant| started.elapsed().as_secs_f64() * 1e3;
     for path in paths {
         let started = Instant::now();
@@ -136,10 +136,10 @@ fn parts(paths: &[PathBuf]) {
         let mut done = 0.0;
         matrices(path, |_, _, matrix| {
             let started = Instant::now();
-            let prepared = Prepared::new(matrix).expect("finite");
-            prepare += ms(started);
+            let prepared = PreparedGram::new(matrix).expect("finite");
+            gram += ms(started);
             let at = Instant::now();
-            let sigma = prepared.gram_singular_values().expect("finite").sigma;
+            let sigma = prepared.singular_values().expect("sound");
             values += ms(at);
             let at = Instant::now();
             std::hint::black_box(spectrum(&sigma, matrix.dim()));
@@ -150,11 +150,11 @@ fn parts(paths: &[PathBuf]) {
     }
     let each = |total: f64| total / paths.len() as f64;
     println!(
-        "{{\"hash_only\":{:.3},\"read_hash_widen\":{:.3},\"prepare\":{:.3},\"gram_and_values\":{:.3},\
+        "{{\"hash_only\":{:.3},\"read_hash_widen\":{:.3},\"check_and_gram\":{:.3},\"values\":{:.3},\
          \"quantities\":{:.3}}}",
         each(hash),
         each(read),
-        each(prepare),
+        each(gram),
         each(values),
         each(derive)
     );

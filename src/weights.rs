@@ -55,7 +55,13 @@ pub fn check(checkpoint: &Checkpoint, net: &Network) -> Result<()> {
             let mut slots = net.layout().slots().iter();
             slots.try_for_each(|slot| fitting(checkpoint, slot, "").map(|_| ()))
         }
-        FileLayout::TransformerLens => of_network::<f64>(checkpoint, net).map(|_| ()),
+        layout @ FileLayout::TransformerLens => {
+            let misfits = file_layout::misfits(&checkpoint.tensors, net);
+            if misfits.is_empty() {
+                return Ok(());
+            }
+            Err(file_layout::refusal(&checkpoint.path, layout, misfits))
+        }
     }
 }
 

@@ -43,7 +43,7 @@ compare --name "mainline step, 2 threads, with feature gemm against OpenBLAS" \
 
 # Spectra of a folder of checkpoints. 300 of them measure what 1,000 do: time is linear.
 matrices="$work/matrices"
-"$python" benches/peers/make_matrices.py "$matrices" --checkpoints 300
+"$python" benches/peers/make_matrices.py "$matrices" --checkpoints 1000
 spectra() { echo "cargo bench --locked --quiet --bench spectra -- $matrices --threads $1"; }
 svd="$python benches/peers/spectra.py $matrices"
 compare --name "spectra of 10 matrices 128×512 f32, 2 threads, against NumPy on two processes" \

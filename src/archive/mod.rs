@@ -164,6 +164,7 @@ impl Archive {
         if !has_checkpoints && unreadable.is_empty() && found.refused.is_empty() {
             return Err(nothing_usable(path)?);
         }
+        runs.iter_mut().for_each(|run| run.io_timeout = options.io_timeout);
         runs.sort_by(|a, b| a.name.cmp(&b.name));
         let mut refused = found.refused;
         refused.sort_by(|a, b| a.path.cmp(&b.path));

@@ -73,6 +73,7 @@ pub fn header(path: &Path) -> Result<Header> {
 /// [`Error::Read`]; [`Error::Checkpoint`] with the first fault of the file, or with
 /// [`Fault::UnsupportedDtype`] for a tensor in `wanted` of another dtype; [`Error::MissingTensor`].
 pub fn load(path: &Path, wanted: Option<&[&str]>, hash: bool) -> Result<Contents> {
+    keep_memory();
     stable(path, |source| {
         let mut stream = Stream::new(source, if hash { Hash::Blake3 } else { Hash::None });
         let header = stream.header()?;
@@ -101,6 +102,17 @@ pub fn load(path: &Path, wanted: Option<&[&str]>, hash: bool) -> Result<Contents
         }
         Ok(stream.contents(header, tensors))
     })
+}
+
+/// Let the memory of tensors up to 8 MiB be used again, checkpoint after checkpoint.
+///
+/// glibc gives a block above a limit of 128 KiB back to the system as soon as it is free, and takes the
+/// next one from there, page by page, which costs more than reading the file. The limit is that of
+/// the largest block that was ever freed. Other allocators do not mind.
+fn keep_memory() {
+    const KEPT: usize = 8 << 20;
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT))));
 }
 
 /// Read every byte once and keep none: `visit` is handed the data of each tensor in turn, whole

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::checkpoint::CheckpointRef;
 use super::info::RunInfo;
@@ -34,6 +35,8 @@ pub struct Run {
     /// Checkpoints and temporaries without a line in the manifest: a save is going on, or was
     /// interrupted.
     pub uncommitted: usize,
+    /// [`super::Options::io_timeout`]
+    pub io_timeout: Option<Duration>,
 }
 
 impl Run {
@@ -63,6 +66,7 @@ impl Run {
                 dir: dir.to_owned(),
                 info: Some(info),
                 facts: Facts::default(),
+                io_timeout: None,
             });
         };
         let refs = |part: Part, files: &BTreeMap<u64, Entry>| {
@@ -88,6 +92,7 @@ impl Run {
             dir: dir.to_owned(),
             info: Some(info),
             facts: Facts::default(),
+            io_timeout: None,
         })
     }
 
@@ -98,7 +103,17 @@ impl Run {
         facts: Facts,
     ) -> Result<Self> {
         let (name, optimizer) = (run_name(&dir)?, Vec::new());
-        Ok(Self { name, dir, info: None, facts, checkpoints, optimizer, uncommitted: 0 })
+        let io_timeout = None;
+        Ok(Self {
+            name,
+            dir,
+            info: None,
+            facts,
+            checkpoints,
+            optimizer,
+            uncommitted: 0,
+            io_timeout,
+        })
     }
 
     /// The same under the name that the path of its folder below the archive gives it; as it is,

@@ -3,6 +3,7 @@
 use ndarray::{Array2, s};
 
 use super::library;
+use super::magnitude::largest_magnitude;
 use super::svd::{NoSpectrum, check_size, exponent_of, times_power_of_two};
 
 /// `A = V diag(values) Vᵀ`.
@@ -27,8 +28,7 @@ pub fn symmetric(mut a: Array2<f64>) -> Result<Eigen, NoSpectrum> {
     let n = a.nrows();
     assert_eq!(n, a.ncols(), "a square matrix");
     check_size(n, n)?;
-    let bits = a.fold(0, |largest, value| largest.max(value.to_bits() & !(1 << 63)));
-    let max = f64::from_bits(bits);
+    let max = largest_magnitude(a.view());
     if !max.is_finite() {
         return Err(NoSpectrum::NonFinite);
     }

@@ -5,9 +5,9 @@
 //! of permitted sizes come in, and that what goes out is what was asked for.
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat, linalg::general_mat_mul};
-use ndarray_linalg::{EighInto, JobSvd, Lapack, MatrixLayout, SVD, SVDDC, UPLO};
+use ndarray_linalg::{EighInto, JobSvd, SVD, SVDDC, UPLO};
 
-use super::svd::Decomposition;
+use super::svd::{Decomposition, Driver};
 
 /// `C ← A B + β C`
 pub(super) fn multiply<F: NdFloat>(
@@ -17,19 +17,6 @@ pub(super) fn multiply<F: NdFloat>(
     mut c: ArrayViewMut2<'_, F>,
 ) {
     general_mat_mul(F::one(), &a, &b, beta, &mut c);
-}
-
-/// The routines for singular values, in the order in which they are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Driver {
-    /// `gesdd`: divide and conquer
-    First,
-    /// `gesvd`: QR iteration
-    Second,
-}
-
-impl Driver {
-    pub(super) const ORDER: [Self; 2] = [Self::First, Self::Second];
 }
 
 pub(super) fn singular_values(a: &Array2<f64>, driver: Driver) -> Option<Vec<f64>> {
@@ -53,9 +40,11 @@ pub(super) fn singular_vectors(a: &Array2<f64>, driver: Driver) -> Option<Decomp
 
 /// Eigenvalues of a symmetric matrix, ascending; only its diagonal and what is right of it are read.
 ///
-/// Not by `eigvalsh`, which in ndarray-linalg 0.18 computes the eigenvectors, too, and throws them
-/// away: five times the time.
+/// The oracle of [`super::tridiagonal`]. Not by `eigvalsh`, which in ndarray-linalg 0.18 computes the
+/// eigenvectors, too, and throws them away.
+#[cfg(test)]
 pub(super) fn eigenvalues(mut a: Array2<f64>) -> Option<Vec<f64>> {
+    use ndarray_linalg::{Lapack, MatrixLayout};
     let n = i32::try_from(a.nrows()).ok()?;
     // By columns, as LAPACK reads it, the triangle is the lower one.
     let layout = MatrixLayout::F { col: n, lda: n };

@@ -7,8 +7,11 @@
 
 pub mod aligned;
 pub mod eigen;
+mod gram;
 pub mod kernels;
+mod magnitude;
 pub mod svd;
+mod tridiagonal;
 
 #[cfg(feature = "openblas")]
 #[path = "lapack.rs"]

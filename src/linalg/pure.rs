@@ -6,7 +6,7 @@ use faer::{Accum, Par, Side};
 use faer_ext::{IntoFaer, IntoNdarray};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, NdFloat};
 
-use super::svd::Decomposition;
+use super::svd::{Decomposition, Driver};
 
 /// β is 0 or 1.
 pub(super) fn multiply<F: NdFloat + ComplexField>(
@@ -18,19 +18,6 @@ pub(super) fn multiply<F: NdFloat + ComplexField>(
     debug_assert!(beta == F::zero() || beta == F::one(), "β is 0 or 1, not {beta}");
     let accumulate = if beta == F::zero() { Accum::Replace } else { Accum::Add };
     matmul(c.into_faer(), accumulate, a.into_faer(), b.into_faer(), F::one(), Par::Seq);
-}
-
-/// What finds singular values, in the order in which it is tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Driver {
-    /// Divide and conquer
-    First,
-    /// The same for the transposed matrix
-    Second,
-}
-
-impl Driver {
-    pub(super) const ORDER: [Self; 2] = [Self::First, Self::Second];
 }
 
 pub(super) fn singular_values(a: &Array2<f64>, driver: Driver) -> Option<Vec<f64>> {
@@ -51,6 +38,9 @@ pub(super) fn singular_vectors(a: &Array2<f64>, driver: Driver) -> Option<Decomp
 }
 
 /// Eigenvalues of a symmetric matrix, ascending; only its diagonal and what is right of it are read.
+///
+/// The oracle of [`super::tridiagonal`].
+#[cfg(test)]
 pub(super) fn eigenvalues(a: Array2<f64>) -> Option<Vec<f64>> {
     a.view().into_faer().self_adjoint_eigenvalues(Side::Upper).ok()
 }

@@ -6,6 +6,7 @@ use super::analyze::{Request, lines_of};
 use super::checkpoints::{self, relative};
 use super::measures::MeasureKind;
 use super::output;
+use super::patience;
 use super::run::{RunContext, Subject};
 use super::store::inputs::Inputs;
 use super::store::journal::{Journal, Line};
@@ -38,7 +39,7 @@ impl Job {
             Error::Read { .. } => Ok(()),
             error => Err(error),
         })?;
-        let archive = Archive::open_with(request.archive, request.options)?;
+        let archive = patience::open(request.archive, request.options)?;
         let mut archive = if request.strict { flawless(archive)? } else { archive };
         let (contexts, failures) = checkpoints::contexts(&archive);
         let warnings = warnings(&archive, &contexts);
@@ -128,19 +129,20 @@ fn planned_run(archive: &Archive, run: &archive::Run, subject: &Subject) -> Plan
     });
     PlannedRun {
         name: run.name.clone(),
-        subject: subject_digest(run),
+        subject: subject_digest(run, subject),
         circuit: json!(circuit).to_string(),
         checkpoints: run.checkpoints.iter().map(checkpoint).collect(),
     }
 }
 
 /// Digest of what is known of a run besides its checkpoints.
-fn subject_digest(run: &archive::Run) -> String {
+fn subject_digest(run: &archive::Run, subject: &Subject) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     };
     add(format!("{:?}", run.facts).as_bytes());
+    add(format!("{:?}", subject.shapes).as_bytes());
     if let Some(Split::File(pairs)) = &run.facts.split {
         add(&std::fs::read(pairs).unwrap_or_default());
     }

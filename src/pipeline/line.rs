@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::measures::losses::{PointLosses, circuit_status, point_losses};
 use super::output::{self, Output};
+use super::patience;
 use super::run::{RunContext, Subject};
 use super::{Observe, Summary, in_parallel};
-use crate::archive::{self, Archive, CheckpointRef, Run};
+use crate::archive::{self, CheckpointRef, Run};
 use crate::blas;
 use crate::error::{Error, Result};
 use crate::landscape::{alphas, barriers, interpolate};
@@ -141,7 +142,7 @@ pub fn line(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         let problem = format!("{} is not in 2..={MOST_POINTS}", request.points);
         return Err(Error::setting("points", problem, "25 is usual"));
     }
-    let archive = Archive::open_with(request.archive, request.options)?;
+    let archive = patience::open(request.archive, request.options)?;
     let mut summary = Summary::default();
     let mut lines = Vec::new();
     let mut errors = Vec::new();
@@ -232,7 +233,7 @@ impl<'a> Line<'a> {
         let to = run.checkpoint(request.to.resolve(run)?)?;
         let context = Subject::new(run)?.into_network()?;
         let load = |checkpoint: &CheckpointRef| -> Result<Params<f64>> {
-            weights::of_network(&checkpoint.load(None)?, &context.net)
+            weights::of_network(&patience::load(run, checkpoint)?, &context.net)
         };
         let (start, end) = (load(from)?, load(to)?);
         Ok(Self { run, context, from, to, start, end })

@@ -173,7 +173,8 @@ impl Summary {
         self.internal_errors = most(|line| line.internal_errors);
         if self.skipped_tensors > 0 {
             self.warnings.push(format!(
-                "{} tensors are stored in types that are not read, such as C64 or F8",
+                "{} tensors are stored in types that are not read, such as C64 or F8, or are missing or of \
+                 another shape than in their run's first checkpoint: see `status` in spectra",
                 self.skipped_tensors
             ));
         }

@@ -16,6 +16,7 @@ pub mod checkpoints;
 mod dynamics;
 mod job;
 pub mod line;
+pub mod matrices;
 pub mod measures;
 pub mod merge;
 pub mod output;

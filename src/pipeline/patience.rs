@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use crate::archive::{self, Archive, Checkpoint, CheckpointRef, Header, Run};
 use crate::error::{Error, Result};
 
 /// How often a read that is still going on is told of.
@@ -54,6 +55,34 @@ pub(super) fn patiently<T: Send + 'static>(
             }
         }
     }
+}
+
+/// [`Archive::open_with`], waiting for it no longer than its `io_timeout`.
+///
+/// # Errors
+/// As that, and as [`patiently`].
+pub(super) fn open(path: &Path, options: &archive::Options) -> Result<Archive> {
+    let (at, options) = (path.to_owned(), options.clone());
+    patiently(path, options.io_timeout, move || Archive::open_with(&at, &options))
+}
+
+/// [`CheckpointRef::load`] of all tensors of a checkpoint of this run, waiting no longer than its
+/// `io_timeout`.
+///
+/// # Errors
+/// As that, and as [`patiently`].
+pub(super) fn load(run: &Run, checkpoint: &CheckpointRef) -> Result<Checkpoint> {
+    let source = checkpoint.clone();
+    patiently(&checkpoint.path, run.io_timeout, move || source.load(None))
+}
+
+/// [`CheckpointRef::header`] in the same way.
+///
+/// # Errors
+/// As that, and as [`patiently`].
+pub(super) fn header(run: &Run, checkpoint: &CheckpointRef) -> Result<Header> {
+    let source = checkpoint.clone();
+    patiently(&checkpoint.path, run.io_timeout, move || source.header())
 }
 
 /// Do `then` if the process is still there `patience` after `stop` became the number of a signal.

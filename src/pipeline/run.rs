@@ -1,9 +1,12 @@
 //! What all measures of one run share: its network, its pairs, and the key frequencies of its
 //! final checkpoint.
 
+use std::collections::BTreeMap;
+
 use ndarray::ArrayView2;
 
-use crate::archive::Run;
+use super::patience;
+use crate::archive::{Header, Run};
 use crate::circuits;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
@@ -23,6 +26,9 @@ pub struct Subject {
     pub network: Option<RunContext>,
     /// Why there is no network.
     pub unknown: Option<String>,
+    /// Without a network: names and shapes in its first checkpoint that can be read, which the others
+    /// are expected to have, too.
+    pub shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl Subject {
@@ -39,7 +45,8 @@ impl Subject {
             Ok(network) => (Some(network), None),
             Err(reason) => (None, Some(reason)),
         };
-        Ok(Self { name: run.name.clone(), network, unknown })
+        let shapes = if network.is_none() { first_shapes(run) } else { BTreeMap::new() };
+        Ok(Self { name: run.name.clone(), network, unknown, shapes })
     }
 
     /// The network.
@@ -61,13 +68,22 @@ fn foreign(run: &Run) -> Result<Result<RunContext, String>> {
     if !missing.is_empty() {
         return Ok(Err(format!("no run.json, and nothing says {}", missing.join(", "))));
     }
-    let mut headers = run.checkpoints.iter().filter_map(|checkpoint| checkpoint.header().ok());
-    let Some(network) = headers.next().as_ref().and_then(file_layout::dimensions) else {
+    let Some(network) = first_header(run).as_ref().and_then(file_layout::dimensions) else {
         return Ok(Err("its tensors are not those of a network that can be evaluated".into()));
     };
     let config = run.facts.config(network)?;
     let listed = train::listed_pairs(&config)?;
     RunContext::new(run, &config, listed.as_deref()).map(Ok)
+}
+
+/// The header of the first checkpoint that has one.
+fn first_header(run: &Run) -> Option<Header> {
+    run.checkpoints.iter().find_map(|checkpoint| patience::header(run, checkpoint).ok())
+}
+
+fn first_shapes(run: &Run) -> BTreeMap<String, Vec<usize>> {
+    let tensors = first_header(run).into_iter().flat_map(|header| header.tensors);
+    tensors.map(|tensor| (tensor.name, tensor.shape)).collect()
 }
 
 /// One run whose network is known, ready to be evaluated.
@@ -164,7 +180,7 @@ fn final_keys(run: &Run, net: &Network, transform: &Transform) -> Result<KeyFreq
         path: run.dir.clone(),
         found: "0 checkpoints".into(),
     })?;
-    let checkpoint = last.load(None)?;
+    let checkpoint = patience::load(run, last)?;
     let params = weights::of_network(&checkpoint, net)?;
     let w_l = circuits::w_l(net, &params);
     if !w_l.iter().all(|value: &f64| value.is_finite()) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
+use super::patience::{self, patiently};
 use super::store::journal::{Journal, Line};
 use super::store::{self, block_file};
 use super::{Observe, in_parallel, output};
@@ -61,7 +62,8 @@ pub fn verify(
     })?;
     verified.damage.extend(found.into_iter().flatten());
     if let Some((path, options)) = archive {
-        inputs(&mut verified, &Archive::open_with(path, options)?, &lines, threads, stop, observe)?;
+        let archive = patience::open(path, options)?;
+        inputs(&mut verified, &archive, &lines, threads, stop, observe)?;
     }
     Ok(verified)
 }
@@ -82,11 +84,14 @@ fn inputs(
         read.filter_map(|read| Some((read.file.as_str(), read.blake3.as_deref()?))).collect();
     let known: Vec<(&str, &str)> = known.into_iter().collect();
     verified.inputs = known.len();
+    let io_timeout = archive.runs.first().and_then(|run| run.io_timeout);
     let found = in_parallel(&known, threads, stop, observe, |(name, expected)| {
-        let digest = match here.get(*name) {
+        let path = archive.path.join(name);
+        let file = here.get(*name).map(|file| CheckpointRef::clone(file));
+        let digest = patiently(&path.clone(), io_timeout, move || match file {
             Some(file) => file.digest(),
-            None => read::digest(&archive.path.join(name)),
-        };
+            None => read::digest(&path),
+        });
         let digest = digest.map(|(_, digest)| digest).map_err(|error| error.to_string());
         Ok(differs(name, expected, digest))
     })?;

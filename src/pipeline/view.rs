@@ -2,21 +2,18 @@
 
 use std::cell::{Cell, OnceCell};
 
-use ndarray::{Array2, Axis, s};
+use ndarray::{Array2, s};
 
-use super::measures::spectra::storage_path;
+use super::matrices::{MatrixValues, all_singular_values};
 use super::run::{RunContext, Subject};
-use super::watchdog;
-use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor, is_unsupported};
+use crate::archive::{Checkpoint, CheckpointRef, Tensor, is_unsupported};
 use crate::circuits::{self, NeuronFrequency};
 use crate::error::{Error, Fault, Name, Result};
-use crate::linalg::svd::{NoSpectrum, Prepared, Values};
 use crate::model::folded::Folded;
 use crate::model::mlp::columns::Columns;
 use crate::model::{InTurn, Model, Network};
 use crate::params::Params;
 use crate::progress::LogitTable;
-use crate::spectra::Path;
 use crate::tables::Status;
 use crate::weights;
 
@@ -40,20 +37,6 @@ pub struct View<'a> {
     singular_values: OnceCell<Vec<MatrixValues>>,
     /// Matrices whose singular values did not come from the first driver
     pub svd_fallbacks: Cell<usize>,
-}
-
-/// Singular values of one matrix of a checkpoint.
-#[derive(Debug, Clone)]
-pub struct MatrixValues {
-    pub tensor: String,
-    /// What it was stored in
-    pub dtype: Dtype,
-    /// Index along the leading axes of a tensor with more than two, row-major
-    pub batch_index: usize,
-    pub rows: usize,
-    pub cols: usize,
-    /// Descending; or why there are none
-    pub sigma: Result<Vec<f64>, NoSpectrum>,
 }
 
 impl std::fmt::Debug for View<'_> {
@@ -119,6 +102,23 @@ impl<'a> View<'a> {
     pub fn unsupported(&self) -> usize {
         let tensors = self.checkpoint.header.tensors.iter();
         tensors.filter(|tensor| is_unsupported(tensor.dtype)).count()
+    }
+
+    /// Whether a tensor, if its run has no known network, is there in the shape that it has in the
+    /// run's first checkpoint.
+    #[must_use]
+    pub fn change(&self, tensor: &str) -> Option<Status> {
+        let expected = self.run.shapes.get(tensor)?;
+        match self.checkpoint.header.tensor(tensor) {
+            None => Some(Status::Missing),
+            Some(found) => (found.shape != *expected).then_some(Status::ShapeChanged),
+        }
+    }
+
+    /// Number of tensors of which [`View::change`] tells something.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        self.run.shapes.keys().filter(|tensor| self.change(tensor).is_some()).count()
     }
 
     /// Make sure that every tensor can be read and holds finite numbers.
@@ -214,64 +214,6 @@ impl<'a> View<'a> {
             let _ = self.singular_values.set(found);
         }
         Ok(self.singular_values.get().map_or(&[], Vec::as_slice))
-    }
-}
-
-/// Memory for copies of matrices that are decomposed together, and for one more.
-const COPIES: usize = 16 << 20;
-
-/// A matrix on its way to LAPACK, or why it does not go there.
-type Waiting = (Result<Prepared, NoSpectrum>, Path);
-
-/// Singular values of every matrix, and whether another driver than the first had to find them.
-fn all_singular_values(tensors: &[Tensor]) -> Result<Vec<(MatrixValues, bool)>> {
-    let (mut found, mut waiting, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for tensor in tensors {
-        let [leading @ .., rows, cols] = tensor.shape.as_slice() else { continue };
-        let (rows, cols) = (*rows, *cols);
-        let batch: usize = leading.iter().product();
-        let (name, dtype, sigma) = (tensor.name.clone(), tensor.dtype, Err(NoSpectrum::Empty));
-        let blank = MatrixValues { tensor: name, dtype, batch_index: 0, rows, cols, sigma };
-        if tensor.values.is_empty() {
-            // One row says so, however many matrices without entries the shape promises.
-            found.push((blank, false));
-            waiting.push((Err(NoSpectrum::Empty), Path::Svd));
-            continue;
-        }
-        let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
-        for (batch_index, matrix) in values.axis_iter(Axis(0)).enumerate() {
-            found.push((MatrixValues { batch_index, ..blank.clone() }, false));
-            waiting.push((Prepared::new(matrix), storage_path(dtype)));
-            bytes += matrix.len() * size_of::<f64>();
-            if bytes > COPIES {
-                finish(&mut found, &mut waiting)?;
-                bytes = 0;
-            }
-        }
-    }
-    finish(&mut found, &mut waiting)?;
-    Ok(found)
-}
-
-/// Decompose the matrices that wait, which are the last of those found.
-fn finish(found: &mut [(MatrixValues, bool)], waiting: &mut Vec<Waiting>) -> Result<()> {
-    let limit =
-        |(matrix, _): &Waiting| watchdog::time_limit(matrix.as_ref().map_or((0, 0), Prepared::dim));
-    let results = watchdog::each_in_time(std::mem::take(waiting), limit, decompose)?;
-    let first = found.len() - results.len();
-    for (found, result) in found[first..].iter_mut().zip(results) {
-        let values = result.unwrap_or(Err(NoSpectrum::Timeout));
-        found.1 = values.as_ref().is_ok_and(|values| values.fallback);
-        found.0.sigma = values.map(|values| values.sigma);
-    }
-    Ok(())
-}
-
-fn decompose((matrix, path): &Waiting) -> Result<Values, NoSpectrum> {
-    let matrix = matrix.as_ref().map_err(|reason| *reason)?;
-    match path {
-        Path::Svd => matrix.singular_values(),
-        Path::Gram => matrix.gram_singular_values(),
     }
 }
 

@@ -187,7 +187,7 @@ impl Work<'_> {
                 view.require_flawless()?;
             }
             let rows = Rows::of(view, kinds)?;
-            Ok((rows, view.unsupported(), view.svd_fallbacks.get()))
+            Ok((rows, view.unsupported() + view.changed(), view.svd_fallbacks.get()))
         })
     }
 

@@ -33,9 +33,9 @@ statuses! {
     NonFinite = "non_finite",
     /// The tensor is stored in a type that is not read, such as C64, F8, F6 or F4.
     UnsupportedDtype = "unsupported_dtype",
-    /// The tensor has another shape than the settings of the run imply.
+    /// The tensor has another shape than the run's settings or its first checkpoint imply; `spectra` measures it as it is.
     ShapeChanged = "shape_changed",
-    /// A tensor that the measure needs, or the final checkpoint that fixes the key frequencies, is missing.
+    /// A tensor that the measure needs or the run's first checkpoint has, or the final checkpoint that fixes the key frequencies, is missing.
     Missing = "missing",
     /// The file cannot be read, breaks the format, or is not the one that was saved: see `failures`.
     Unreadable = "unreadable",

@@ -102,15 +102,34 @@ impl FileLayout {
 /// Values that were stored in `F`, or in a narrower type, come back exactly.
 ///
 /// # Errors
-/// All that does not fit, in words: tensors that are missing, have another shape, are none of this
-/// network, or are biases that it cannot carry.
+/// As [`misfits`].
 pub fn from_tensors<F: Scalar>(
     tensors: &[Tensor],
     net: &Network,
 ) -> Result<Params<F>, Vec<String>> {
+    let misfits = misfits(tensors, net);
+    if !misfits.is_empty() {
+        return Err(misfits);
+    }
+    let layout = FileLayout::of(tensors);
+    let mut values = Vec::with_capacity(net.layout().len());
+    for slot in net.layout().slots() {
+        let found = tensors.iter().filter(|tensor| tensor.name == slot.name);
+        for tensor in found.take(1) {
+            let view: ArrayViewD<'_, f64> = tensor.values.view();
+            let ours = view.permuted_axes(IxDyn(&layout.axes(slot)));
+            values.extend(ours.iter().map(|value| F::narrow(*value)));
+        }
+    }
+    Ok(Params::from_values(net.layout(), &values))
+}
+
+/// All that does not fit, in words: tensors that are missing, have another shape, are none of this
+/// network, or are biases that it cannot carry.
+#[must_use]
+pub fn misfits(tensors: &[Tensor], net: &Network) -> Vec<String> {
     let layout = FileLayout::of(tensors);
     let mut misfits = Vec::new();
-    let mut values = Vec::with_capacity(net.layout().len());
     for slot in net.layout().slots() {
         let expected = layout.shape(slot, net);
         match tensors.iter().find(|tensor| tensor.name == slot.name) {
@@ -118,11 +137,7 @@ pub fn from_tensors<F: Scalar>(
             Some(found) if found.shape != expected => {
                 misfits.push(format!("{} is {:?}, not {expected:?}", slot.name, found.shape));
             }
-            Some(found) => {
-                let view: ArrayViewD<'_, f64> = found.values.view();
-                let ours = view.permuted_axes(IxDyn(&layout.axes(slot)));
-                values.extend(ours.iter().map(|value| F::narrow(*value)));
-            }
+            Some(_) => {}
         }
     }
     let is_known = |name: &str| net.layout().slots().iter().any(|slot| slot.name == name);
@@ -137,7 +152,7 @@ pub fn from_tensors<F: Scalar>(
             misfits.push(format!("{} is not zero, and the network has no such bias", tensor.name));
         }
     }
-    if misfits.is_empty() { Ok(Params::from_values(net.layout(), &values)) } else { Err(misfits) }
+    misfits
 }
 
 fn is_buffer(name: &str) -> bool {

@@ -142,6 +142,75 @@ fn ar13_names_and_shapes_that_change() {
     assert_eq!(code, 4);
 }
 
+/// The same where nobody knows a network: told against the first checkpoint of the run, and whatever is
+/// there is measured all the same.
+#[test]
+fn ar13_names_and_shapes_that_change_in_a_model_that_nobody_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let root =
+        archive(dir.path(), &["step1.safetensors", "step2.safetensors", "step3.safetensors"]);
+    let (weight, bias) = ([1.0, 2.0, 3.0, 4.0], [0.5; 3]);
+    let tensors = [
+        TensorRef { name: "layer.weight", shape: &[2, 2], data: Data::F32(&weight) },
+        TensorRef { name: "layer.bias", shape: &[3], data: Data::F32(&bias) },
+        TensorRef { name: "head", shape: &[1, 2], data: Data::F32(&weight[..2]) },
+    ];
+    put(root.join("step2.safetensors"), &to_bytes(&tensors, &BTreeMap::new()).unwrap());
+    let out = dir.path().join("out");
+    analyze(&root, &out).exits(3).says(
+        " WARN 2 tensors are stored in types that are not read, such as C64 or F8, or are missing or \
+         of another shape than in their run's first checkpoint: see `status` in spectra",
+    );
+    let spectra = rows::<SpectrumRow>(&out);
+    let shown: Vec<_> = spectra
+        .iter()
+        .filter(|row| row.step == 2)
+        .map(|row| (row.tensor.as_str(), row.rows, row.frobenius_sq.map(f64::round), row.status))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("head", Some(1), Some(5.0), Status::TooFewValues),
+            ("layer.bias", None, None, Status::NotAMatrix),
+            ("layer.heads", None, None, Status::Missing),
+            ("layer.weight", Some(2), Some(30.0), Status::ShapeChanged),
+        ]
+    );
+    let alone = dir.path().join("alone");
+    fs::remove_file(root.join("step2.safetensors")).unwrap();
+    analyze(&root, &alone).exits(0);
+    let others: Vec<_> = spectra.into_iter().filter(|row| row.step != 2).collect();
+    assert_eq!(others, rows::<SpectrumRow>(&alone), "the others are as without it");
+}
+
+/// AR18: embedding and unembedding of a model are one tensor, which is saved once, under one name.
+#[test]
+fn ar18_tied_tensors_are_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let embed: Vec<f32> = (0..10).map(|i| (i * i) as f32).collect();
+    let tensors = [TensorRef { name: "embed", shape: &[5, 2], data: Data::F32(&embed) }];
+    let bytes = to_bytes(&tensors, &BTreeMap::new()).unwrap();
+    for step in [1, 2] {
+        let shard = "model-00001-of-00001.safetensors";
+        put(root.join(format!("checkpoint-{step}/{shard}")), &bytes);
+        let index =
+            format!(r#"{{"metadata":{{"total_size":40}},"weight_map":{{"embed":"{shard}"}}}}"#);
+        let path = root.join(format!("checkpoint-{step}/model.safetensors.index.json"));
+        put(path, index.as_bytes());
+    }
+    let out = dir.path().join("out");
+    analyze(&root, &out).exits(0);
+    let counts: Vec<_> =
+        rows::<CheckpointRow>(&out).iter().map(|r| (r.n_tensors, r.n_params)).collect();
+    assert_eq!(counts, [(Some(1), Some(10)); 2]);
+    let spectra = rows::<SpectrumRow>(&out);
+    let shown: Vec<_> = spectra.iter().map(|row| (row.step, row.tensor.as_str())).collect();
+    assert_eq!(shown, [(1, "embed"), (2, "embed")]);
+    let (code, report) = audit(&root, &[]);
+    assert_eq!((code, told(&report, "changed"), told(&report, "unreadable")), (0, vec![], vec![]));
+}
+
 /// A checkpoint of `fixtures/tiny` as TransformerLens arranges it, with its other biases, zero.
 fn in_transformer_lens_layout(checkpoint: &Path) -> Vec<u8> {
     let contents = read::load(checkpoint, None, false).unwrap();

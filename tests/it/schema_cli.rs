@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use groundswell::archive::Run;
 use groundswell::tables::{Row, schema};
 
 use super::support::*;
@@ -163,5 +164,6 @@ fn a_closed_stdout_or_stderr_is_no_failure() {
         }
     }
     assert_eq!(tables_in(&out), analysis_tables());
-    assert!(checkpoint(&trained, 3).exists());
+    let run = Run::open(&trained).unwrap();
+    assert_eq!(run.checkpoint(3).unwrap().load(None).unwrap().step, 3, "against its digest");
 }

@@ -117,7 +117,8 @@ fn one_process_writes() {
         assert!(code == 11 && message.contains("in use by pid"), "{message}");
     }
     drop(writer);
-    assert!(RunWriter::resume(dir.path(), &sample::info()).is_ok());
+    let again = RunWriter::resume(dir.path(), &sample::info()).unwrap();
+    assert!(matches!(again, Start::New(_)), "{again:?}");
 }
 
 #[test]
@@ -263,7 +264,11 @@ fn any_killed_run_ends_with_the_same_bytes() {
             sample::plant(&killed, state);
             // Reading never sees more than what was committed.
             let committed = Run::open(&killed).unwrap();
-            assert!(committed.checkpoints.iter().all(|file| file.load(None).is_ok()), "state {i}");
+            for file in &committed.checkpoints {
+                let name = file.path.strip_prefix(&killed).unwrap().to_str().unwrap();
+                assert_eq!(file.load(None).unwrap().step, file.step, "state {i}");
+                assert!(fs::read(&file.path).unwrap() == before[name], "state {i}: {name}");
+            }
             resume_and_finish(&killed, &info);
             assert!(tree(&killed) == before, "{keep} {saves:?}, {i}: {:?}", state.keys());
             fs::remove_dir_all(killed.parent().unwrap()).unwrap();

@@ -177,21 +177,6 @@ fn both_drivers_agree() {
     }
 }
 
-/// The upper triangle of the Gram matrix of the short side, for sizes around that of a panel.
-#[test]
-fn gram_matrices_are_products() {
-    for (rows, cols) in [(1, 1), (3, 5), (63, 70), (64, 64), (65, 80), (150, 130), (130, 300)] {
-        let a =
-            Array2::from_shape_fn((rows, cols), |(i, j)| ((i * 31 + j * 17) % 23) as f64 - 11.0);
-        let expected = if rows <= cols { a.dot(&a.t()) } else { a.t().dot(&a) };
-        let found = gram(a.view());
-        for ((i, j), value) in found.indexed_iter() {
-            // Sums of integers are exact.
-            assert!(i > j || *value == expected[[i, j]], "{rows} × {cols}: {value} at {i}, {j}");
-        }
-    }
-}
-
 /// Bound of a Gram path's error: g σ₁ at worst, N 2⁻⁵² σ₁²/σ above.
 fn gram_bound(sigma: f64, largest: f64, longer: usize) -> f64 {
     let g2 = longer as f64 * f64::EPSILON;
@@ -218,6 +203,44 @@ proptest! {
         for (x, y) in exact.iter().zip(&gram) {
             let bound = gram_bound(*x, exact[0], rows.max(cols)) + 1e-14 * exact[0];
             prop_assert!((x - y).abs() <= bound, "{:?} {:?}", exact, gram);
+        }
+    }
+
+    /// What the leading vectors span is what those of the SVD span, on both sides: `‖U_aᵀ U_b‖_F² = r`
+    /// within twice r times the square of the largest sine.
+    #[test]
+    fn leading_vectors_span_those_of_the_svd(
+        rows in 1usize..12, cols in 1usize..12, seed in prop::collection::vec(-1.0..1.0f64, 144),
+        r in 0usize..12, grade in 0i32..12, exponent in prop::sample::select(vec![0, -900, 900]),
+    ) {
+        let mut a = random(rows, cols, &seed);
+        for (i, mut row) in a.rows_mut().into_iter().enumerate() {
+            row *= 2f64.powi(-grade * i as i32 / 2);
+        }
+        let exact = singular_vectors(a.view()).unwrap();
+        let k = rows.min(cols);
+        let scaled = a.mapv(|x| times_power_of_two(x, exponent));
+        let found = leading_vectors(scaled.view(), |_| r).unwrap();
+        let r = r.min(k);
+        prop_assert_eq!((found.u.dim(), found.vt.dim()), ((rows, r), (r, cols)));
+        let unit = times_power_of_two(1.0, exponent);
+        for (x, y) in exact.sigma.iter().zip(&found.sigma) {
+            let bound = gram_bound(*x, exact.sigma[0], rows.max(cols)) + 1e-14 * exact.sigma[0];
+            prop_assert!((x - y / unit).abs() <= bound);
+        }
+        let below = exact.sigma.get(r).copied().unwrap_or(0.0);
+        let gap = r.checked_sub(1).map_or(0.0, |last| exact.sigma[last].powi(2) - below.powi(2));
+        if gap > 1e-6 * exact.sigma[0].powi(2) {
+            let sine = rows.max(cols) as f64 * f64::EPSILON * exact.sigma[0].powi(2) / gap;
+            let sides = [
+                (exact.u.slice(s![.., ..r]).t().dot(&found.u)),
+                (exact.vt.slice(s![..r, ..]).dot(&found.vt.t())),
+            ];
+            for cosines in sides {
+                let sum = cosines.iter().map(|x| x * x).sum::<f64>();
+                let bound = r as f64 * (2.0 * sine + 1e-13);
+                prop_assert!((sum - r as f64).abs() <= bound, "{} of {}, {}", sum, r, bound);
+            }
         }
     }
 

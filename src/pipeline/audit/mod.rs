@@ -38,7 +38,9 @@ pub struct Request<'a> {
 /// # Errors
 /// What [`Archive::survey`] says; [`Error::Interrupted`]. Damage is no error, but a finding.
 pub fn audit(request: &Request<'_>, observe: Observe<'_>) -> Result<Report> {
-    let archive = Archive::survey(request.archive, request.options)?;
+    let (path, options) = (request.archive.to_owned(), request.options.clone());
+    let archive =
+        patiently(request.archive, options.io_timeout, move || Archive::survey(&path, &options))?;
     let layouts = Arc::new(Layouts::default());
     let files: Vec<&CheckpointRef> =
         archive.runs.iter().flat_map(|run| run.checkpoints.iter().chain(&run.optimizer)).collect();

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::linalg::svd::{Decomposition, NoSpectrum, Prepared};
 use crate::pipeline::measures::spectra::{no_spectrum, storage_eps, storage_path};
 use crate::pipeline::watchdog;
-use crate::spectra;
+use crate::spectra::{self, Path};
 use crate::tables::{MovementRow, Status};
 
 /// Name of the rows about all parameters together.
@@ -112,7 +112,7 @@ impl Around<'_> {
         if last.is_none_or(|last| last[at].shape != now.shape) {
             return Ok(Err(Status::ShapeChanged));
         }
-        let slices = match decompositions(now)? {
+        let slices = match decompositions(now, leading.iter().map(|last| Some(last.r())))? {
             Ok(slices) => slices,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -189,7 +189,7 @@ pub(super) fn final_subspaces(tensor: &Tensor) -> Result<Subspaces> {
         };
         slices.iter().map(leading).collect()
     };
-    Ok(decompositions(tensor)?.map(subspaces))
+    Ok(decompositions(tensor, std::iter::repeat(None))?.map(subspaces))
 }
 
 /// The `tol` of table `spectra`.
@@ -199,8 +199,12 @@ fn tolerance(tensor: &Tensor, slice: &Decomposition) -> f64 {
     spectra::tolerance(&slice.sigma, rows, cols, eps, path)
 }
 
-/// Singular vectors of every slice, or why one of them has none.
-fn decompositions(tensor: &Tensor) -> Result<Result<Vec<Decomposition>, Status>> {
+/// Leading singular vectors of every slice, as many as given or as its [`subspace::dimension`] says; or
+/// why one of them has none.
+fn decompositions(
+    tensor: &Tensor,
+    counts: impl Iterator<Item = Option<usize>>,
+) -> Result<Result<Vec<Decomposition>, Status>> {
     let [leading @ .., rows, cols] = tensor.shape.as_slice() else { return Ok(Ok(Vec::new())) };
     let (rows, cols) = (*rows, *cols);
     if tensor.values.is_empty() {
@@ -208,14 +212,22 @@ fn decompositions(tensor: &Tensor) -> Result<Result<Vec<Decomposition>, Status>>
     }
     let batch = leading.iter().product::<usize>();
     let values = tensor.values.to_shape((batch, rows, cols)).expect("the sizes multiply");
-    let prepared: Result<Vec<Prepared>, NoSpectrum> =
-        values.axis_iter(Axis(0)).map(Prepared::new).collect();
+    let path = storage_path(tensor.dtype);
+    let prepared: Result<Vec<_>, NoSpectrum> = (values.axis_iter(Axis(0)).zip(counts))
+        .map(|(slice, count)| Ok((Prepared::new(slice)?, count, path)))
+        .collect();
     let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(reason) => return Ok(Err(no_spectrum(reason))),
     };
-    let limit = |_: &Prepared| watchdog::time_limit((rows, cols));
-    let found = watchdog::each_in_time(prepared, limit, Prepared::singular_vectors)?;
+    let limit = |_: &_| watchdog::time_limit((rows, cols));
+    let found = watchdog::each_in_time(prepared, limit, |(matrix, count, path)| match path {
+        Path::Svd => matrix.singular_vectors(),
+        Path::Gram => {
+            let dimension = |sigma: &[f64]| subspace::dimension(sigma).unwrap_or(0);
+            matrix.leading_vectors(|sigma| count.unwrap_or_else(|| dimension(sigma)))
+        }
+    })?;
     let found: Result<Vec<_>, NoSpectrum> =
         found.into_iter().map(|slice| slice.unwrap_or(Err(NoSpectrum::Timeout))).collect();
     Ok(found.map_err(no_spectrum))

@@ -9,11 +9,12 @@ use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
 use super::{Failure, attempt, is_parameter};
-use crate::archive::{Archive, Run, Slices, float_bytes};
+use crate::archive::{Archive, CheckpointRef, Run, Slices, float_bytes};
 use crate::dynamics::gram::Gram;
 use crate::dynamics::trajectory::{Weighting, trajectory};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::pipeline::measures::spectra::no_spectrum;
+use crate::pipeline::patience::{self, patiently};
 use crate::tables::{Status, TrajectoryRow};
 
 /// Memory for a block of parameters of all checkpoints, in f64.
@@ -122,7 +123,9 @@ fn gram(request: &Points<'_>, measured: &mut Measured) -> Option<Option<Found>> 
     let Some(last) = usable.last().copied().filter(|at| at + 1 == run.checkpoints.len()) else {
         return Some(None);
     };
-    let header = match attempt(archive, &run.checkpoints[last], || run.checkpoints[last].header()) {
+    let header = match attempt(archive, &run.checkpoints[last], || {
+        patience::header(run, &run.checkpoints[last])
+    }) {
         Ok(header) => header,
         Err(failure) => {
             measured.failures.push(failure);
@@ -142,7 +145,7 @@ fn gram(request: &Points<'_>, measured: &mut Measured) -> Option<Option<Found>> 
         let checkpoint = &run.checkpoints[at];
         let mut reason = None;
         let opened = attempt(archive, checkpoint, || {
-            match Slices::open(checkpoint, parameters.iter().copied()) {
+            match open(run, checkpoint, &parameters) {
                 Err(Error::MissingTensor { .. }) => reason = Some(Status::Missing),
                 Err(Error::Shape { .. }) => reason = Some(Status::ShapeChanged),
                 result => return result.map(Some),
@@ -178,6 +181,35 @@ fn gram(request: &Points<'_>, measured: &mut Measured) -> Option<Option<Found>> 
     Some(Some(Found { gram, points, others }))
 }
 
+/// Where these tensors lie in a checkpoint.
+fn open(run: &Run, checkpoint: &CheckpointRef, tensors: &[(&str, &[usize])]) -> Result<Slices> {
+    let source = checkpoint.clone();
+    let tensors: Vec<(String, Vec<usize>)> =
+        tensors.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect();
+    patiently(&checkpoint.path, run.io_timeout, move || {
+        Slices::open(&source, tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())))
+    })
+}
+
+/// A range of the parameters of a checkpoint. Such reads are short and many: only with a limit does each
+/// have a thread of its own.
+fn read_slices(
+    run: &Run,
+    checkpoint: &CheckpointRef,
+    slices: &Slices,
+    range: Range<usize>,
+) -> Result<Vec<f64>> {
+    let read = |slices: &Slices, range: Range<usize>| {
+        let mut values = Vec::with_capacity(range.len());
+        slices.read(range, &mut values).map(|()| values)
+    };
+    if run.io_timeout.is_none() {
+        return read(slices, range);
+    }
+    let slices = slices.clone();
+    patiently(&checkpoint.path, run.io_timeout, move || read(&slices, range))
+}
+
 /// Add the products over one block of parameters.
 fn add(
     request: &Points<'_>,
@@ -189,10 +221,12 @@ fn add(
     let width = block.len();
     // Points that are out stay in as zeros: nobody asks for their products.
     let read = |point: &Point| {
-        let mut values = Vec::with_capacity(width);
+        let mut values = Vec::new();
         if point.status == Status::Ok {
             let checkpoint = &request.run.checkpoints[point.at];
-            attempt(request.archive, checkpoint, || point.slices.read(block.clone(), &mut values))?;
+            values = attempt(request.archive, checkpoint, || {
+                read_slices(request.run, checkpoint, &point.slices, block.clone())
+            })?;
         }
         values.resize(width, 0.0);
         Ok(values)

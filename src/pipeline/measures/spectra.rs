@@ -4,7 +4,8 @@ use super::Measure;
 use crate::archive::{Dtype, is_unsupported};
 use crate::error::Result;
 use crate::linalg::svd::NoSpectrum;
-use crate::pipeline::view::{MatrixValues, View};
+use crate::pipeline::matrices::MatrixValues;
+use crate::pipeline::view::View;
 use crate::spectra::{self, Path};
 use crate::tables::{SingularValueRow, SpectrumRow, Status};
 
@@ -24,7 +25,10 @@ impl Measure for Spectra {
         };
         let vectors = view.checkpoint.tensors.iter().filter(|tensor| tensor.shape.len() < 2);
         let mut rows: Vec<SpectrumRow> = vectors
-            .map(|tensor| SpectrumRow { status: Status::NotAMatrix, ..row(&tensor.name) })
+            .map(|tensor| {
+                let status = view.change(&tensor.name).unwrap_or(Status::NotAMatrix);
+                SpectrumRow { status, ..row(&tensor.name) }
+            })
             .collect();
         let unread = view.checkpoint.header.tensors.iter().filter(|t| is_unsupported(t.dtype));
         rows.extend(
@@ -33,8 +37,10 @@ impl Measure for Spectra {
                 ..row(&tensor.name)
             }),
         );
+        let missing = view.run.shapes.keys().filter(|t| view.change(t) == Some(Status::Missing));
+        rows.extend(missing.map(|tensor| SpectrumRow { status: Status::Missing, ..row(tensor) }));
         rows.extend(view.singular_values()?.iter().map(|matrix| {
-            measured(
+            let found = measured(
                 matrix,
                 SpectrumRow {
                     batch_index: matrix.batch_index as i64,
@@ -42,7 +48,10 @@ impl Measure for Spectra {
                     cols: Some(matrix.cols as i64),
                     ..row(&matrix.tensor)
                 },
-            )
+            );
+            // The shape of a tensor that could be measured is what there is to tell of it.
+            let told = matrix.sigma.is_ok().then(|| view.change(&matrix.tensor)).flatten();
+            SpectrumRow { status: told.unwrap_or(found.status), ..found }
         }));
         Ok(rows)
     }

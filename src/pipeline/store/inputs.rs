@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use super::journal::{Line, ReadFile};
 use crate::archive::{self, Archive, CheckpointRef, read};
 use crate::error::Result;
 use crate::pipeline::checkpoints::relative;
 use crate::pipeline::in_parallel;
+use crate::pipeline::patience::patiently;
 
 /// The files of an archive as they are now.
 ///
@@ -20,6 +22,7 @@ pub struct Inputs<'a> {
     identities: BTreeMap<String, Option<String>>,
     /// Digests of the files whose identity changed
     digests: BTreeMap<String, Option<String>>,
+    io_timeout: Option<Duration>,
 }
 
 /// Where a file of an archive is.
@@ -40,7 +43,8 @@ impl<'a> Inputs<'a> {
         let logs = logs.map(|path| (name(&path), Source::File(path)));
         let files: BTreeMap<_, _> = checkpoints.chain(logs).collect();
         let identities = files.iter().map(|(name, file)| (name.clone(), file.identity())).collect();
-        Self { files, identities, digests: BTreeMap::new() }
+        let io_timeout = archive.runs.first().and_then(|run| run.io_timeout);
+        Self { files, identities, digests: BTreeMap::new(), io_timeout }
     }
 
     /// Hash the files, on `threads` threads, that are no longer those of these lines at first sight.
@@ -60,7 +64,7 @@ impl<'a> Inputs<'a> {
             .collect();
         let changed: Vec<&str> = changed.into_iter().collect();
         let digests = in_parallel(&changed, threads, stop, &|_, _| {}, |name| {
-            Ok(self.files.get(*name).and_then(Source::digest))
+            Ok(self.files.get(*name).and_then(|file| file.digest(self.io_timeout)))
         })?;
         self.digests.extend(changed.into_iter().map(str::to_owned).zip(digests));
         Ok(())
@@ -96,10 +100,16 @@ impl Source<'_> {
         }
     }
 
-    fn digest(&self) -> Option<String> {
+    fn digest(&self, io_timeout: Option<Duration>) -> Option<String> {
         let digest = match self {
-            Self::Checkpoint(file) => file.digest(),
-            Self::File(path) => read::digest(path),
+            Self::Checkpoint(file) => {
+                let source = CheckpointRef::clone(file);
+                patiently(&file.path, io_timeout, move || source.digest())
+            }
+            Self::File(path) => {
+                let source = path.clone();
+                patiently(path, io_timeout, move || read::digest(&source))
+            }
         };
         digest.ok().map(|(_, digest)| digest)
     }
