@@ -11,7 +11,7 @@ table! {
     /// The line is θ(α) = (1−α)θ_from + αθ_to; L, CE, mean, K and L_K are those of `progress`, at
     /// the weights θ(α).
     struct InterpolationRow, table "interpolation", version 1,
-        key [run, from_step, to_step, alpha];
+        key [run, from_step, to_step, to_run, alignment, alpha];
 
     /// Run name: the name of its folder.
     run: String,
@@ -19,6 +19,12 @@ table! {
     from_step: i64 ["steps"],
     /// Step of the checkpoint at α = 1.
     to_step: i64 ["steps"],
+    /// Run of the checkpoint at α = 1, for most lines the same as `run`. Splits, labels and K are
+    /// always those of `run`.
+    to_run: String,
+    /// `permuted`: neurons and heads of the checkpoint at α = 1 were put into the order that best
+    /// matches the other; `none`: both are as they were saved.
+    alignment: String,
     /// Position α on the line, 0 at `from_step` and 1 at `to_step`.
     alpha: f64,
     /// CE(L) on the training pairs: mean cross-entropy over the p real classes, in f64.
@@ -45,7 +51,8 @@ table! {
     /// How far the training loss rises on the line between two checkpoints of a run.
     ///
     /// ℓ(α) is `interpolation.train_loss` at α, over the points of that table.
-    struct BarrierRow, table "barriers", version 1, key [run, from_step, to_step];
+    struct BarrierRow, table "barriers", version 1,
+        key [run, from_step, to_step, to_run, alignment];
 
     /// Run name: the name of its folder.
     run: String,
@@ -53,6 +60,12 @@ table! {
     from_step: i64 ["steps"],
     /// Step of the checkpoint at α = 1.
     to_step: i64 ["steps"],
+    /// Run of the checkpoint at α = 1, for most lines the same as `run`. Splits, labels and K are
+    /// always those of `run`.
+    to_run: String,
+    /// `permuted`: neurons and heads of the checkpoint at α = 1 were put into the order that best
+    /// matches the other; `none`: both are as they were saved.
+    alignment: String,
     /// max_α ℓ(α) − ½(ℓ(0) + ℓ(1)).
     barrier_mean: Option<f64> ["nats"],
     /// max_α [ℓ(α) − (1−α)ℓ(0) − αℓ(1)].
@@ -61,5 +74,76 @@ table! {
     /// (Lucas et al. 2021).
     mli_delta: Option<f64> ["nats"],
     /// `ok`, or why measures are null.
+    status: Status,
+}
+
+table! {
+    /// Losses at one point of a grid on a plane through weight space.
+    ///
+    /// The plane is θ(x, y) = θ* + x d₁ + y d₂; what θ*, d₁ and d₂ are, their lengths and the cosine
+    /// between them stand in the file's metadata, under `planes`. L, CE, mean, K and L_K are those of
+    /// `progress`, at the weights θ(x, y).
+    struct SurfaceRow, table "surface", version 1, key [run, plane, i, j];
+
+    /// Run name: the name of its folder.
+    run: String,
+    /// What the plane goes through: `three:A,B,C`, `random:SEED@STEP`, `pca` or `hessian@STEP`; and
+    /// `radius R`, where the grid was given one.
+    plane: String,
+    /// Index of x, from 0.
+    i: i64,
+    /// Index of y, from 0.
+    j: i64,
+    /// Coordinate along d₁, in lengths of d₁; a unit vector in planes other than `random`.
+    x: f64,
+    /// Coordinate along d₂, in lengths of d₂; a unit vector in planes other than `random`.
+    y: f64,
+    /// CE(L) on the training pairs: mean cross-entropy over the p real classes, in f64.
+    train_loss: Option<f64> ["nats"],
+    /// CE(L) on the held-out pairs; null if every pair is trained on.
+    test_loss: Option<f64> ["nats"],
+    /// CE(L − L_K) on the training pairs, K from the final checkpoint (excluded loss of Nanda et
+    /// al. 2023, arXiv:2301.05217).
+    excluded_loss_train: Option<f64> ["nats"],
+    /// CE(mean + L_K) on all pairs, K from the final checkpoint (restricted loss of Nanda et al.
+    /// 2023, arXiv:2301.05217).
+    restricted_loss_all: Option<f64> ["nats"],
+    /// `ok`, or why losses are null: `overflow` where the network leaves the range of f64.
+    status: Status,
+}
+
+table! {
+    /// One checkpoint of a run, seen from a plane of table `surface`.
+    ///
+    /// θ' is the point of the plane nearest to the checkpoint's weights θ. No trajectory means
+    /// anything on a contour without its distance from it.
+    struct PlanePointRow, table "plane_points", version 1, key [run, plane, step];
+
+    /// Run name: the name of its folder.
+    run: String,
+    /// The plane, as in `surface`.
+    plane: String,
+    /// Optimiser updates taken when saved; 0 is the initialisation.
+    step: i64 ["steps"],
+    /// Coordinate of θ' along d₁, in lengths of d₁: [x y]ᵀ = G⁻¹[⟨θ − θ*, d₁⟩ ⟨θ − θ*, d₂⟩]ᵀ with
+    /// G_ij = ⟨d_i, d_j⟩.
+    x: Option<f64>,
+    /// Coordinate of θ' along d₂, in lengths of d₂.
+    y: Option<f64>,
+    /// ‖θ − θ'‖: distance from the plane.
+    residual_norm: Option<f64> ["weight"],
+    /// `residual_norm` over ‖θ − θ*‖; null at θ* itself.
+    residual_fraction: Option<f64>,
+    /// CE(L) on the training pairs, of the checkpoint itself.
+    train_loss: Option<f64> ["nats"],
+    /// CE(L) on the training pairs, at θ'.
+    train_loss_at_projection: Option<f64> ["nats"],
+    /// CE(L) on the held-out pairs, of the checkpoint itself; null if every pair is trained on.
+    test_loss: Option<f64> ["nats"],
+    /// CE(L − L_K) on the training pairs, of the checkpoint itself.
+    excluded_loss_train: Option<f64> ["nats"],
+    /// CE(mean + L_K) on all pairs, of the checkpoint itself.
+    restricted_loss_all: Option<f64> ["nats"],
+    /// `ok`, or why values are null; the losses at θ' may be null on their own, where they overflow.
     status: Status,
 }

@@ -37,7 +37,7 @@ pub use decode::{decode, metadata, read, read_bytes};
 pub use dynamics::{MovementRow, TrajectoryRow};
 pub use encode::encode;
 pub use join::{Block, Blocks, Joinable, Joined, join};
-pub use landscape::{BarrierRow, InterpolationRow};
+pub use landscape::{BarrierRow, InterpolationRow, PlanePointRow, SurfaceRow};
 pub use manifest::Manifest;
 pub use row::{Column, Field, Row};
 pub use schema::TableSchema;

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use groundswell::tables::{
     self, BarrierRow, Cell, CheckpointRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow,
-    MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow,
-    TrajectoryRow,
+    MovementRow, NeuronRow, PlanePointRow, ProgressRow, Row, SingularValueRow, SpectrumRow,
+    SurfaceRow, TrainingRow, TrajectoryRow,
 };
 
 pub const GROUNDSWELL: &str = env!("CARGO_BIN_EXE_groundswell");
@@ -253,8 +253,9 @@ pub fn tables_in(dir: &Path) -> Vec<String> {
     names.filter_map(|name| name.strip_suffix(".parquet").map(str::to_owned)).collect()
 }
 
-/// Tables of a line, beside those of an analysis.
-pub const LINE_TABLES: [&str; 2] = [BarrierRow::TABLE, InterpolationRow::TABLE];
+/// Tables of landscapes, beside those of an analysis.
+pub const LANDSCAPE_TABLES: [&str; 4] =
+    [BarrierRow::TABLE, InterpolationRow::TABLE, PlanePointRow::TABLE, SurfaceRow::TABLE];
 
 /// When each file of a folder was last changed.
 pub fn modified(dir: &Path) -> BTreeMap<String, std::time::SystemTime> {
