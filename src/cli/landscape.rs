@@ -6,15 +6,18 @@ use super::source::SourceArgs;
 use super::{shared_progress, signals, summarise};
 use crate::error::Error;
 use crate::landscape::filters::Vectors;
+use crate::landscape::objective::Loss;
 use crate::pipeline::landscape::align::Alignment;
+use crate::pipeline::landscape::curvature::{self, Method};
 use crate::pipeline::landscape::kind::{Extent, PlaneKind};
 use crate::pipeline::landscape::lines::{self, Wanted};
-use crate::pipeline::landscape::place::Place;
+use crate::pipeline::landscape::place::{Place, StepName};
 use crate::pipeline::landscape::planes;
 
-/// Evaluate the losses on lines between checkpoints, or on a plane.
+/// Losses on lines between checkpoints or on a plane, or the curvature at checkpoints.
 ///
-/// Lines go to tables interpolation and barriers, planes to surface and plane_points. A step is a
+/// Lines go to tables interpolation and barriers, planes to surface and plane_points, curvature to
+/// curvature and spectral_density. A step is a
 /// number, or one of: first, last, memorised (train accuracy ≥ 99.9 %), generalised (test accuracy
 /// ≥ 99 %). RUN:STEP is a step of the run of that name; without a run, each run of the archive has its
 /// own line or plane. Several may be computed into the same folder. A plane that is interrupted keeps
@@ -84,6 +87,36 @@ pub struct LandscapeArgs {
     #[arg(long, value_name = "zero|norm", default_value_t = Vectors::Zero, requires = "plane")]
     pub vectors: Vectors,
 
+    /// Hessians at these checkpoints, comma-separated: largest eigenvalues, trace, spectral density
+    #[arg(long, value_name = "STEPS", value_delimiter = ',', group = "what")]
+    pub curvature: Vec<StepName>,
+
+    /// Of these losses, comma-separated: train, test, excluded, restricted
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "train",
+        requires = "curvature"
+    )]
+    pub loss: Vec<Loss>,
+
+    /// Number of eigenvalues
+    #[arg(long, value_name = "K", default_value_t = Method::default().top, requires = "curvature")]
+    pub top: usize,
+
+    /// Random vectors for trace and density
+    #[arg(long, value_name = "N", default_value_t = Method::default().probes, requires = "curvature")]
+    pub probes: usize,
+
+    /// Lanczos steps from each
+    #[arg(long, value_name = "N", default_value_t = Method::default().lanczos, requires = "curvature")]
+    pub lanczos: usize,
+
+    /// Seed of the random vectors
+    #[arg(long, value_name = "SEED", default_value_t = 0, requires = "curvature")]
+    pub seed: u64,
+
     /// Number of threads [default: one per core]; the tables do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -99,35 +132,48 @@ pub struct LandscapeArgs {
 pub fn run(args: &LandscapeArgs) -> anyhow::Result<u8> {
     let stop = signals::install()?;
     let threads = signals::threads(args.threads);
-    let summary = match &args.plane {
-        Some(plane) => {
-            let request = planes::Request {
-                archive: &args.archive,
-                options: &args.source.options(),
-                out: &args.out,
-                plane: plane.clone(),
-                vectors: args.vectors,
-                grid: args.grid,
-                extent: args.radius.map_or(Extent::Box { margin: args.margin }, Extent::Radius),
-                threads,
-                stop: &stop,
-            };
-            planes::plane(&request, &shared_progress("parts"))?
-        }
-        None => {
-            let request = lines::Request {
-                archive: &args.archive,
-                options: &args.source.options(),
-                out: &args.out,
-                lines: wanted(args)?,
-                points: args.points,
-                alignment: Alignment::None,
-                threads,
-                stop: &stop,
-            };
-            lines::lines(&request, &shared_progress("points"))?
-        }
+    let options = args.source.options();
+    if let Some(plane) = &args.plane {
+        let request = planes::Request {
+            archive: &args.archive,
+            options: &options,
+            out: &args.out,
+            plane: plane.clone(),
+            vectors: args.vectors,
+            grid: args.grid,
+            extent: args.radius.map_or(Extent::Box { margin: args.margin }, Extent::Radius),
+            threads,
+            stop: &stop,
+        };
+        let summary = planes::plane(&request, &shared_progress("parts"))?;
+        return summarise(&args.out, "points evaluated", &summary);
+    }
+    if !args.curvature.is_empty() {
+        let (top, probes, lanczos, seed) = (args.top, args.probes, args.lanczos, args.seed);
+        let request = curvature::Request {
+            archive: &args.archive,
+            options: &options,
+            out: &args.out,
+            steps: &args.curvature,
+            losses: &args.loss,
+            method: Method { top, probes, lanczos, seed, ..Method::default() },
+            threads,
+            stop: &stop,
+        };
+        let summary = curvature::curvature(&request, &shared_progress("Hessians"))?;
+        return summarise(&args.out, "Hessians measured", &summary);
+    }
+    let request = lines::Request {
+        archive: &args.archive,
+        options: &options,
+        out: &args.out,
+        lines: wanted(args)?,
+        points: args.points,
+        alignment: Alignment::None,
+        threads,
+        stop: &stop,
     };
+    let summary = lines::lines(&request, &shared_progress("points"))?;
     summarise(&args.out, "points evaluated", &summary)
 }
 
@@ -137,7 +183,7 @@ fn wanted(args: &LandscapeArgs) -> Result<Wanted, Error> {
         (_, _, Some(apart)) => Wanted::Apart(apart),
         _ if !args.between.is_empty() => Wanted::Between(args.between.clone()),
         _ => {
-            let help = "say --from and --to, --between, --apart or --plane";
+            let help = "say --from and --to, --between, --apart, --plane or --curvature";
             return Err(Error::setting("landscape", "nothing is asked for", help));
         }
     })

@@ -147,3 +147,56 @@ table! {
     /// `ok`, or why values are null; the losses at θ' may be null on their own, where they overflow.
     status: Status,
 }
+
+table! {
+    /// One of the largest eigenvalues of the Hessian of a loss at a checkpoint.
+    ///
+    /// H is the matrix of second derivatives with respect to all weights; those of ReLU are 0. L, CE,
+    /// mean, K and L_K are those of `progress`.
+    struct CurvatureRow, table "curvature", version 1, key [run, step, loss, index];
+
+    /// Run name: the name of its folder.
+    run: String,
+    /// Optimiser updates taken when saved; 0 is the initialisation.
+    step: i64 ["steps"],
+    /// `train` and `test`: CE(L) on those pairs; `excluded`: CE(L − L_K) on the training pairs;
+    /// `restricted`: CE(mean + L_K) on all pairs.
+    loss: String,
+    /// Rank of the eigenvalue, 0 for the largest.
+    index: i64,
+    /// λ_i, by Lanczos steps with full reorthogonalisation.
+    eigenvalue: Option<f64> ["nats/weight²"],
+    /// ‖H v_i − λ_i v_i‖ of its vector of unit length: λ_i is that close to an eigenvalue.
+    residual: Option<f64> ["nats/weight²"],
+    /// tr H, by Hutchinson's estimate over the probes of `spectral_density`; the same for every i.
+    trace: Option<f64> ["nats/weight²"],
+    /// Standard error of `trace` over the probes; null with a single one.
+    trace_standard_error: Option<f64> ["nats/weight²"],
+    /// `ok`, or why values are null.
+    status: Status,
+}
+
+table! {
+    /// A node of the spectral density of a Hessian, seen from one random vector.
+    ///
+    /// Nodes and weights are those of Gauss quadrature by Lanczos steps from a vector of random signs:
+    /// Σ weight · node^k is an estimate of tr H^k / n, n the number of weights. The density is the mean
+    /// over the probes; no kernel has been laid over it (Ghorbani et al. 2019, arXiv:1901.10159).
+    struct SpectralDensityRow, table "spectral_density", version 1,
+        key [run, step, loss, probe, index];
+
+    /// Run name: the name of its folder.
+    run: String,
+    /// Optimiser updates taken when saved; 0 is the initialisation.
+    step: i64 ["steps"],
+    /// The loss, as in `curvature`.
+    loss: String,
+    /// Number of the random vector, from 0.
+    probe: i64,
+    /// Rank of the node, 0 for the smallest.
+    index: i64,
+    /// Place of the node.
+    node: f64 ["nats/weight²"],
+    /// Its weight; those of a probe sum to 1.
+    weight: f64,
+}

@@ -37,7 +37,9 @@ pub use decode::{decode, metadata, read, read_bytes};
 pub use dynamics::{MovementRow, TrajectoryRow};
 pub use encode::encode;
 pub use join::{Block, Blocks, Joinable, Joined, join};
-pub use landscape::{BarrierRow, InterpolationRow, PlanePointRow, SurfaceRow};
+pub use landscape::{
+    BarrierRow, CurvatureRow, InterpolationRow, PlanePointRow, SpectralDensityRow, SurfaceRow,
+};
 pub use manifest::Manifest;
 pub use row::{Column, Field, Row};
 pub use schema::TableSchema;

@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 use super::row::{Column, Row};
 use super::status::Status;
 use super::{
-    BarrierRow, CheckpointRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow, MovementRow,
-    NeuronRow, PlanePointRow, ProgressRow, SingularValueRow, SpectrumRow, SurfaceRow, TrainingRow,
-    TrajectoryRow,
+    BarrierRow, CheckpointRow, CurvatureRow, FailureRow, FourierRow, FrequencyRow,
+    InterpolationRow, MovementRow, NeuronRow, PlanePointRow, ProgressRow, SingularValueRow,
+    SpectralDensityRow, SpectrumRow, SurfaceRow, TrainingRow, TrajectoryRow,
 };
 use crate::error::{Error, Result};
 
@@ -33,6 +33,8 @@ macro_rules! every_row {
             $function::<BarrierRow>(),
             $function::<SurfaceRow>(),
             $function::<PlanePointRow>(),
+            $function::<CurvatureRow>(),
+            $function::<SpectralDensityRow>(),
             $function::<FailureRow>(),
         ]
     };

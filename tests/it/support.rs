@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use groundswell::tables::{
-    self, BarrierRow, Cell, CheckpointRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow,
-    MovementRow, NeuronRow, PlanePointRow, ProgressRow, Row, SingularValueRow, SpectrumRow,
-    SurfaceRow, TrainingRow, TrajectoryRow,
+    self, BarrierRow, Cell, CheckpointRow, CurvatureRow, FailureRow, FourierRow, FrequencyRow,
+    InterpolationRow, MovementRow, NeuronRow, PlanePointRow, ProgressRow, Row, SingularValueRow,
+    SpectralDensityRow, SpectrumRow, SurfaceRow, TrainingRow, TrajectoryRow,
 };
 
 pub const GROUNDSWELL: &str = env!("CARGO_BIN_EXE_groundswell");
@@ -254,8 +254,14 @@ pub fn tables_in(dir: &Path) -> Vec<String> {
 }
 
 /// Tables of landscapes, beside those of an analysis.
-pub const LANDSCAPE_TABLES: [&str; 4] =
-    [BarrierRow::TABLE, InterpolationRow::TABLE, PlanePointRow::TABLE, SurfaceRow::TABLE];
+pub const LANDSCAPE_TABLES: [&str; 6] = [
+    BarrierRow::TABLE,
+    CurvatureRow::TABLE,
+    InterpolationRow::TABLE,
+    PlanePointRow::TABLE,
+    SpectralDensityRow::TABLE,
+    SurfaceRow::TABLE,
+];
 
 /// When each file of a folder was last changed.
 pub fn modified(dir: &Path) -> BTreeMap<String, std::time::SystemTime> {

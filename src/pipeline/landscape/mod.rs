@@ -6,6 +6,8 @@
 
 pub mod align;
 mod components;
+pub mod curvature;
+pub mod hessian;
 pub mod kind;
 pub mod lines;
 pub mod place;
