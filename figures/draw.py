@@ -12,7 +12,9 @@ from pathlib import Path
 
 from tables import TableError, Tables
 
-FIGURES = ["loss", "fig3", "fig7", "fig11", "svd", "lines"]  # each a module with draw(tables)
+# Each a module with draw(tables).
+FIGURES = ["loss", "fig3", "fig7", "fig11", "svd", "lines", "components", "components3d", "barriers",
+           "curvature", "toy"]
 
 
 def write(folder: Path, name: str, files: dict[str, bytes]) -> list[Path]:

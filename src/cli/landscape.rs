@@ -57,10 +57,15 @@ pub struct LandscapeArgs {
     #[arg(long, value_name = "N", default_value_t = 25)]
     pub points: usize,
 
+    /// Put neurons and heads of each line's second checkpoint into the order that best matches the
+    /// first: for lines between runs
+    #[arg(long)]
+    pub align: bool,
+
     /// A plane: three:A,B,C through three checkpoints; random:SEED@STEP along two random directions
     /// with the scale of the filters (without @STEP, at the last); pca along the principal components
-    /// of the trajectory
-    #[arg(long, value_name = "three:A,B,C|random:SEED|pca", group = "what")]
+    /// of the trajectory; hessian:STEP along the steepest curvature of the train loss
+    #[arg(long, value_name = "three:A,B,C|random:SEED|pca|hessian:STEP", group = "what")]
     pub plane: Option<PlaneKind>,
 
     /// Points on each side of a plane's grid
@@ -169,7 +174,7 @@ pub fn run(args: &LandscapeArgs) -> anyhow::Result<u8> {
         out: &args.out,
         lines: wanted(args)?,
         points: args.points,
-        alignment: Alignment::None,
+        alignment: if args.align { Alignment::Permuted } else { Alignment::None },
         threads,
         stop: &stop,
     };

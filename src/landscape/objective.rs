@@ -122,6 +122,12 @@ impl Objective {
         self.p
     }
 
+    /// Q; none where inputs do not act on each other.
+    #[must_use]
+    pub fn kernel(&self) -> Option<ArrayView2<'_, f64>> {
+        self.projection.as_ref().map(|projection| projection.kernel.view())
+    }
+
     /// Whether logits of different inputs act on each other.
     #[must_use]
     pub fn mixes_inputs(&self) -> bool {

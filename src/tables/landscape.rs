@@ -87,7 +87,7 @@ table! {
 
     /// Run name: the name of its folder.
     run: String,
-    /// What the plane goes through: `three:A,B,C`, `random:SEED@STEP`, `pca` or `hessian@STEP`; and
+    /// What the plane goes through: `three:A,B,C`, `random:SEED@STEP`, `pca` or `hessian:STEP`; and
     /// `radius R`, where the grid was given one.
     plane: String,
     /// Index of x, from 0.
@@ -199,4 +199,62 @@ table! {
     node: f64 ["nats/weight²"],
     /// Its weight; those of a probe sum to 1.
     weight: f64,
+}
+
+table! {
+    /// A basin of one surface of a plane.
+    ///
+    /// The surface is flooded from below; where two floods meet, at a saddle, the one with the higher
+    /// minimum ends. Neighbours are the eight around a point; points without a loss are walls.
+    struct BasinRow, table "basins", version 1, key [run, plane, loss, basin];
+
+    /// Run name: the name of its folder.
+    run: String,
+    /// The plane, as in `surface`.
+    plane: String,
+    /// Column of `surface`: `train_loss`, `test_loss`, `excluded_loss_train` or
+    /// `restricted_loss_all`.
+    loss: String,
+    /// Rank of its minimum, 0 for the lowest.
+    basin: i64,
+    /// Place of its minimum along d₁, in lengths of d₁.
+    x: f64,
+    /// Place of its minimum along d₂, in lengths of d₂.
+    y: f64,
+    /// The loss there.
+    minimum: f64 ["nats"],
+    /// Whether the minimum is on the edge of the grid: the surface may go down beyond it.
+    on_edge: bool,
+    /// The basin that it ends in; null if it meets no deeper one.
+    ends_in: Option<i64>,
+    /// Loss at the saddle where it ends.
+    saddle: Option<f64> ["nats"],
+    /// `saddle` − `minimum`.
+    depth: Option<f64> ["nats"],
+    /// 2√(A/π), A the area below the saddle, or of the whole flood without one: in weights.
+    width: f64 ["weight"],
+}
+
+table! {
+    /// How much of the training loss around a plane's origin another loss explains.
+    ///
+    /// Over the points of `surface` at most `radius` from the origin, train_loss is fitted by a straight
+    /// line in the other loss.
+    struct ResemblanceRow, table "resemblance", version 1, key [run, plane, loss, radius];
+
+    /// Run name: the name of its folder.
+    run: String,
+    /// The plane, as in `surface`.
+    plane: String,
+    /// Column of `surface`: `test_loss`, `excluded_loss_train` or `restricted_loss_all`.
+    loss: String,
+    /// Distance from the origin: an eighth, a quarter, half and all of the way to the farthest point.
+    radius: f64 ["weight"],
+    /// Number of points with both losses.
+    points: i64,
+    /// Share of the variance of train_loss that the line explains, in [0, 1]; null with fewer than
+    /// three points, or if a loss does not vary.
+    r_squared: Option<f64>,
+    /// Slope of the line.
+    slope: Option<f64>,
 }

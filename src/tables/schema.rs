@@ -9,9 +9,10 @@ use std::sync::LazyLock;
 use super::row::{Column, Row};
 use super::status::Status;
 use super::{
-    BarrierRow, CheckpointRow, CurvatureRow, FailureRow, FourierRow, FrequencyRow,
-    InterpolationRow, MovementRow, NeuronRow, PlanePointRow, ProgressRow, SingularValueRow,
-    SpectralDensityRow, SpectrumRow, SurfaceRow, TrainingRow, TrajectoryRow,
+    BarrierRow, BasinRow, CheckpointRow, CurvatureRow, FailureRow, FourierRow, FrequencyRow,
+    InterpolationRow, MovementRow, NeuronRow, PlanePointRow, ProgressRow, ResemblanceRow,
+    SingularValueRow, SpectralDensityRow, SpectrumRow, SurfaceRow, ToyRow, ToySliceRow,
+    TrainingRow, TrajectoryRow,
 };
 use crate::error::{Error, Result};
 
@@ -33,8 +34,12 @@ macro_rules! every_row {
             $function::<BarrierRow>(),
             $function::<SurfaceRow>(),
             $function::<PlanePointRow>(),
+            $function::<BasinRow>(),
+            $function::<ResemblanceRow>(),
             $function::<CurvatureRow>(),
             $function::<SpectralDensityRow>(),
+            $function::<ToyRow>(),
+            $function::<ToySliceRow>(),
             $function::<FailureRow>(),
         ]
     };

@@ -132,3 +132,21 @@ fn losses_out_of_range_are_null_and_say_why() {
     landscape(&run, &out, &["--from", "first", "--to", "50", "--points", "2"]).exits(0);
     assert_eq!(rows::<InterpolationRow>(&out)[1].status, Status::NonFinite);
 }
+
+/// Matched neurons and heads: the ends are the same functions, the way between them another.
+#[test]
+fn lines_between_runs_can_be_aligned() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = (two_runs(dir.path()), dir.path().join("out"));
+    let line = ["--from", "a:last", "--to", "b:last", "--points", "3"];
+    landscape(&archive, &out, &line).exits(0);
+    landscape(&archive, &out, &[&line[..], &["--align"]].concat()).exits(0);
+    let points = rows::<InterpolationRow>(&out);
+    let kinds: Vec<&str> = points.iter().map(|row| row.alignment.as_str()).collect();
+    assert_eq!(kinds, ["none", "none", "none", "permuted", "permuted", "permuted"]);
+    let loss = |i: usize| points[i].train_loss.unwrap();
+    assert_eq!(loss(0).to_bits(), loss(3).to_bits());
+    assert!((loss(2) - loss(5)).abs() < 1e-12 * loss(2));
+    assert!((loss(1) - loss(4)).abs() > 1e-9, "{} {}", loss(1), loss(4));
+    assert_eq!(rows::<BarrierRow>(&out).len(), 2);
+}

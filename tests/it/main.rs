@@ -26,4 +26,5 @@ mod schema_cli;
 mod shards;
 mod split;
 mod sweep_cli;
+mod toy_cli;
 mod train_cli;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use groundswell::tables::{
-    self, BarrierRow, Cell, CheckpointRow, CurvatureRow, FailureRow, FourierRow, FrequencyRow,
-    InterpolationRow, MovementRow, NeuronRow, PlanePointRow, ProgressRow, Row, SingularValueRow,
-    SpectralDensityRow, SpectrumRow, SurfaceRow, TrainingRow, TrajectoryRow,
+    self, BarrierRow, BasinRow, Cell, CheckpointRow, CurvatureRow, FailureRow, FourierRow,
+    FrequencyRow, InterpolationRow, MovementRow, NeuronRow, PlanePointRow, ProgressRow,
+    ResemblanceRow, Row, SingularValueRow, SpectralDensityRow, SpectrumRow, SurfaceRow, ToyRow,
+    ToySliceRow, TrainingRow, TrajectoryRow,
 };
 
 pub const GROUNDSWELL: &str = env!("CARGO_BIN_EXE_groundswell");
@@ -254,13 +255,17 @@ pub fn tables_in(dir: &Path) -> Vec<String> {
 }
 
 /// Tables of landscapes, beside those of an analysis.
-pub const LANDSCAPE_TABLES: [&str; 6] = [
+pub const LANDSCAPE_TABLES: [&str; 10] = [
     BarrierRow::TABLE,
+    BasinRow::TABLE,
     CurvatureRow::TABLE,
     InterpolationRow::TABLE,
     PlanePointRow::TABLE,
+    ResemblanceRow::TABLE,
     SpectralDensityRow::TABLE,
     SurfaceRow::TABLE,
+    ToyRow::TABLE,
+    ToySliceRow::TABLE,
 ];
 
 /// When each file of a folder was last changed.

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::hessian::Hessian;
+use super::hessian::{objective, of_network};
 use super::place::StepName;
 use super::shelf::Shelf;
 use super::{contexts, load, step_of};
@@ -21,11 +21,7 @@ use crate::archive::{self, Archive, CheckpointRef, Dtype, Run};
 use crate::blas;
 use crate::error::{Error, Result};
 use crate::landscape::lanczos::{self, Eigenpair, Node, Probe, Stopped};
-use crate::landscape::objective::{Loss, Objective, Task};
-use crate::linalg::Scalar;
-use crate::model::Network;
-use crate::model::folded::Folded;
-use crate::params::Params;
+use crate::landscape::objective::Loss;
 use crate::pipeline::measures::losses::circuit_status;
 use crate::pipeline::measures::spectra::no_spectrum;
 use crate::pipeline::output::{self, Output};
@@ -368,37 +364,27 @@ impl Item<'_> {
     }
 }
 
-/// A loss of a run.
-pub(super) fn objective(loss: Loss, context: &RunContext) -> Option<Objective> {
-    let labels = context.labels();
-    let task = Task {
-        p: context.p(),
-        labels: &labels,
-        train: &context.data.train,
-        test: &context.data.test,
-        all: &context.all,
-        circuit: context.circuit(),
-    };
-    Objective::new(loss, &task)
-}
-
-/// Hand the products with a Hessian to `work`, with the number of weights; `None` for a network without
-/// them.
-pub(super) fn of_network<F: Scalar, T>(
+/// The two largest eigenvalues of the Hessian of the train loss at a checkpoint, with their vectors.
+pub(super) fn two_largest(
+    checkpoint: &CheckpointRef,
     context: &RunContext,
-    objective: &Objective,
-    params: &Params<F>,
-    work: impl FnOnce(&mut dyn FnMut(&[f64]) -> Vec<f64>, usize) -> Result<T>,
-) -> Result<Option<T>> {
-    let p = context.p();
-    let pairs: Vec<_> = objective.inputs.iter().map(|input| [input / p, input % p]).collect();
-    match &context.net {
-        Network::Transformer(net) => {
-            let model = Folded::new(net.clone());
-            let mut hessian = Hessian::new(&model, objective, params, &pairs);
-            let len = hessian.len();
-            work(&mut |v| hessian.product(v), len).map(Some)
-        }
-        Network::Mlp(_) => Ok(None),
-    }
+) -> Result<[Eigenpair; 2]> {
+    /// Steps after which the vectors are taken as they are.
+    const MOST: usize = 200;
+    let refused = |problem: String| {
+        Error::setting("plane", format!("{}: {problem}", context.name), "choose another plane")
+    };
+    let params = load(checkpoint, context)?;
+    let objective = objective(Loss::Train, context).ok_or_else(|| refused("no pairs".into()))?;
+    let found = of_network::<f64, _>(context, &objective, &params, |product, len| {
+        let start = lanczos::rademacher(len, &mut ChaCha8Rng::seed_from_u64(0));
+        let mut product = |v: &[f64]| Ok::<_, Error>(product(v));
+        let limits = (Method::default().tolerance, MOST);
+        lanczos::top(&start, 2, limits, &mut product, &Threads).map_err(|why| match why {
+            Stopped::Product(error) => error,
+            Stopped::Spectrum(why) => refused(format!("its Hessian has no eigenvalues: {why:?}")),
+        })
+    })?;
+    let pairs = found.ok_or_else(|| refused("there are no Hessians of this network".into()))?;
+    pairs.try_into().map_err(|_| refused("its Hessian has a single eigenvalue".into()))
 }

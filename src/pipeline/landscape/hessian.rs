@@ -9,11 +9,16 @@
 use ndarray::{Array2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
 
-use crate::landscape::objective::Objective;
+use super::evaluate::task;
+use crate::error::Result;
+use crate::landscape::objective::{Loss, Objective};
 use crate::linalg::Scalar;
 use crate::linalg::kernels;
+use crate::model::Network;
+use crate::model::folded::Folded;
 use crate::model::tangent::Tangent;
 use crate::params::Params;
+use crate::pipeline::run::RunContext;
 use crate::train::step::Threads;
 
 /// Inputs of a block.
@@ -231,12 +236,38 @@ fn narrow_into<F: Scalar>(z: ndarray::ArrayView2<'_, f64>, mut logits: ArrayView
     rest.fill(F::zero());
 }
 
+/// A loss of a run.
+pub(super) fn objective(loss: Loss, context: &RunContext) -> Option<Objective> {
+    let labels = context.labels();
+    Objective::new(loss, &task(context, &labels))
+}
+
+/// Hand the products with a Hessian to `work`, with the number of weights; `None` for a network without
+/// them.
+pub(super) fn of_network<F: Scalar, T>(
+    context: &RunContext,
+    objective: &Objective,
+    params: &Params<F>,
+    work: impl FnOnce(&mut dyn FnMut(&[f64]) -> Vec<f64>, usize) -> Result<T>,
+) -> Result<Option<T>> {
+    let p = context.p();
+    let pairs: Vec<_> = objective.inputs.iter().map(|input| [input / p, input % p]).collect();
+    match &context.net {
+        Network::Transformer(net) => {
+            let model = Folded::new(net.clone());
+            let mut hessian = Hessian::new(&model, objective, params, &pairs);
+            let len = hessian.len();
+            work(&mut |v| hessian.product(v), len).map(Some)
+        }
+        Network::Mlp(_) => Ok(None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Activation, Settings};
-    use crate::landscape::objective::{Loss, Task};
-    use crate::model::folded::Folded;
+    use crate::landscape::objective::Task;
     use crate::model::init::{self, Scheme};
     use crate::model::{InTurn, Model, Transformer};
 

@@ -7,12 +7,14 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::components::components;
+use super::curvature::two_largest;
 use super::place::{Place, StepName};
 use super::{load, step_of};
 use crate::archive::{Archive, CheckpointRef, Run};
 use crate::error::{Error, Result};
 use crate::landscape::filters::{self, Vectors};
 use crate::landscape::plane::{Axis, NoPlane, Plane, Projection};
+use crate::pipeline::pool;
 use crate::pipeline::run::RunContext;
 
 /// A plane by what it goes through.
@@ -24,6 +26,8 @@ pub enum PlaneKind {
     Random { seed: u64, centre: StepName },
     /// The two leading principal components of the trajectory, about its mean
     Pca,
+    /// Eigenvectors of the two largest eigenvalues of the Hessian of the train loss at a checkpoint
+    Hessian { centre: StepName },
 }
 
 impl FromStr for PlaneKind {
@@ -33,7 +37,7 @@ impl FromStr for PlaneKind {
         let unknown = || Error::UnknownName {
             kind: "plane",
             found: text.into(),
-            known: ["three:A,B,C", "random:SEED", "random:SEED@STEP", "pca"]
+            known: ["three:A,B,C", "random:SEED", "random:SEED@STEP", "pca", "hessian:STEP"]
                 .map(str::to_owned)
                 .into(),
         };
@@ -54,6 +58,7 @@ impl FromStr for PlaneKind {
                 let seed = seed.parse().map_err(|_| unknown())?;
                 Ok(Self::Random { seed, centre: centre.parse()? })
             }
+            "hessian" => Ok(Self::Hessian { centre: rest.parse()? }),
             _ => Err(unknown()),
         }
     }
@@ -84,6 +89,7 @@ impl PlaneKind {
         run: &Run,
         context: &RunContext,
         vectors: Vectors,
+        threads: usize,
     ) -> Result<Basis> {
         match self {
             Self::Three(places) => three(archive, run, context, places),
@@ -91,6 +97,10 @@ impl PlaneKind {
                 random(centre.checkpoint(run)?, context, *seed, vectors)
             }
             Self::Pca => pca(run, context),
+            Self::Hessian { centre } => {
+                let centre = centre.checkpoint(run)?;
+                pool(threads)?.install(|| hessian(centre, context))
+            }
         }
     }
 }
@@ -191,6 +201,25 @@ fn pca(run: &Run, context: &RunContext) -> Result<Basis> {
 /// Weights farther away could not be squared and summed.
 const MOST_EXTENT: f64 = 1e60;
 
+fn hessian(centre: &CheckpointRef, context: &RunContext) -> Result<Basis> {
+    let found = two_largest(centre, context)?;
+    let weights = load(centre, context)?;
+    let [first, second] = found.map(|pair| (pair.vector, [pair.value, pair.residual]));
+    let plane = Plane::new(weights.values.to_vec(), first.0, second.0).map_err(refused(context))?;
+    Ok(Basis {
+        name: format!("hessian:{}", centre.step),
+        plane,
+        about: vec![
+            ("origin", step_of(centre).into()),
+            ("directions", "eigenvectors of the Hessian of the train loss".into()),
+            ("eigenvalues", json!([first.1[0], second.1[0]])),
+            ("residuals", json!([first.1[1], second.1[1]])),
+        ],
+        corners: Vec::new(),
+        holds_trajectory: false,
+    })
+}
+
 /// How far the grid reaches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Extent {
@@ -259,5 +288,7 @@ mod tests {
         let unknown = parse("radnom:7").unwrap_err();
         assert!(unknown.to_string().starts_with("unknown plane `radnom:7`"), "{unknown}");
         assert!(parse("random:x").is_err());
+        let hessian = PlaneKind::Hessian { centre: StepName::Number(50) };
+        assert_eq!(parse("hessian:50").unwrap(), hessian);
     }
 }

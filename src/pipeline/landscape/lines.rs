@@ -273,7 +273,7 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     fn new(ends: &'a Ends<'a>, context: &'a RunContext, alignment: Alignment) -> Result<Self> {
         let (start, end) = (load(ends.from, context)?, load(ends.to, context)?);
-        let end = alignment.apply(&context.net, &start, end)?;
+        let end = alignment.apply(&context.net, &start, end);
         Ok(Self { ends, context, alignment, start, end })
     }
 

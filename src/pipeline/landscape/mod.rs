@@ -7,11 +7,13 @@
 pub mod align;
 mod components;
 pub mod curvature;
+pub mod evaluate;
 pub mod hessian;
 pub mod kind;
 pub mod lines;
 pub mod place;
 pub mod planes;
+mod shapes;
 mod shelf;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
 //! `groundswell landscape --plane …`: losses on a grid, and where the checkpoints of the run lie.
-//! Tables `surface` and `plane_points`.
+//! Tables `surface`, `plane_points`, `basins` and `resemblance`.
 //!
 //! The rows of the grid, then checkpoints in small groups, are the parts of the work: shared among
 //! threads, each kept on the disk as soon as it is done.
@@ -8,23 +8,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::evaluate::{Evaluator, Heights};
 use super::kind::{Basis, Extent, PlaneKind};
+use super::shapes::{basin_rows, resemblance_rows};
 use super::shelf::Shelf;
 use super::{load, step_of};
-use crate::archive::{self, Archive, CheckpointRef, Run};
+use crate::archive::{self, Archive, CheckpointRef, Dtype, Run};
 use crate::blas;
 use crate::error::{Error, Result};
 use crate::landscape::filters::Vectors;
 use crate::landscape::plane::{Axis, Projection};
-use crate::params::Params;
-use crate::pipeline::measures::losses::{PointLosses, circuit_status, point_losses};
+use crate::pipeline::measures::losses::circuit_status;
 use crate::pipeline::output::{self, Output};
 use crate::pipeline::run::{RunContext, Subject, list};
 use crate::pipeline::{Observe, Summary, in_parallel};
-use crate::tables::{PlanePointRow, Status, SurfaceRow};
+use crate::tables::{BasinRow, PlanePointRow, ResemblanceRow, Status, SurfaceRow};
 
 /// Name under which the manifest keeps what the planes were computed from.
 const MEASURE: &str = "surface";
@@ -54,7 +54,8 @@ pub struct Request<'a> {
     pub stop: &'a AtomicUsize,
 }
 
-/// Evaluate the plane in every run of the archive; add it to `surface` and `plane_points`.
+/// Evaluate the plane in every run of the archive; add it to `surface` and `plane_points`, and what its
+/// surfaces look like to `basins` and `resemblance`.
 ///
 /// Interrupted, it keeps the rows that are finished; the same call continues, and ends with the same
 /// bytes.
@@ -89,6 +90,8 @@ pub fn plane(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     let mut output = Output::open(request.out, request.archive)?;
     let mut heights = output.rows::<SurfaceRow>()?;
     let mut places = output.rows::<PlanePointRow>()?;
+    let mut basins = output.rows::<BasinRow>()?;
+    let mut resemblance = output.rows::<ResemblanceRow>()?;
     let before = output.parameters(MEASURE).and_then(Value::as_object).cloned();
     let mut planes = before.unwrap_or_default();
     // Planes of checkpoints that are no longer those of the archive, and those computed anew now.
@@ -107,6 +110,8 @@ pub fn plane(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     let is_gone = |run: &str, plane: &str| gone.iter().any(|(r, p)| r == run && p == plane);
     heights.retain(|row| !is_gone(&row.run, &row.plane));
     places.retain(|row| !is_gone(&row.run, &row.plane));
+    basins.retain(|row| !is_gone(&row.run, &row.plane));
+    resemblance.retain(|row| !is_gone(&row.run, &row.plane));
     let mut shelves = Vec::new();
     for survey in &surveys {
         let shelf = Shelf::open(request.out, &survey.decides())?;
@@ -118,6 +123,9 @@ pub fn plane(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
             summary.warnings.push(format!("{}: {unusable} files unreadable", survey.run.name));
         }
         summary.warnings.extend(survey.context.key_warning());
+        let plane = &survey.basis.plane;
+        basins.extend(basin_rows(plane, (survey.x, survey.y), &new_heights));
+        resemblance.extend(resemblance_rows(plane, &new_heights));
         heights.extend(new_heights);
         places.extend(new_places);
         planes.insert(survey.key(), survey.describe());
@@ -129,6 +137,8 @@ pub fn plane(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     let mut replacement = output.replace();
     replacement.table(heights, &metadata)?;
     replacement.table(places, &metadata)?;
+    replacement.table(basins, &metadata)?;
+    replacement.table(resemblance, &metadata)?;
     let provenance = [(MEASURE.to_owned(), Value::Object(planes))];
     summary.tables = replacement.commit(provenance.into())?;
     shelves.into_iter().try_for_each(Shelf::clear)?;
@@ -162,32 +172,15 @@ struct Survey<'a> {
     places: Vec<(&'a CheckpointRef, Result<Projection, Status>)>,
     x: Axis,
     y: Axis,
-}
-
-/// Losses at one point, as they are kept.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-struct Heights {
-    train: Option<f64>,
-    test: Option<f64>,
-    excluded: Option<f64>,
-    restricted: Option<f64>,
-}
-
-impl From<PointLosses> for Heights {
-    fn from(losses: PointLosses) -> Self {
-        Self {
-            train: losses.plain.train_loss,
-            test: losses.plain.test_loss,
-            excluded: losses.excluded_loss_train,
-            restricted: losses.restricted_loss_all,
-        }
-    }
+    /// Whether the weights are f64: then so is everything
+    wide: bool,
 }
 
 impl<'a> Survey<'a> {
     fn new(request: &Request<'_>, archive: &'a Archive, run: &'a Run) -> Result<Self> {
         let context = Subject::new(run)?.into_network()?;
-        let mut basis = request.plane.basis(archive, run, &context, request.vectors)?;
+        let mut basis =
+            request.plane.basis(archive, run, &context, request.vectors, request.threads)?;
         // Grids about the same plane, near and far, can stand beside each other.
         if let Extent::Radius(radius) = request.extent {
             basis.name += &format!(" radius {radius}");
@@ -209,7 +202,10 @@ impl<'a> Survey<'a> {
         let known: Vec<Projection> =
             places.iter().filter_map(|(_, place)| place.as_ref().ok()).copied().collect();
         let (x, y) = request.extent.axes(&basis, &known, request.grid);
-        Ok(Self { run, inputs: inputs(run), context, basis, places, x, y })
+        let last = run.checkpoints.last().map(CheckpointRef::header).transpose()?;
+        let tensors = last.iter().flat_map(|header| &header.tensors);
+        let wide = tensors.into_iter().any(|tensor| tensor.dtype == Dtype::F64);
+        Ok(Self { run, inputs: inputs(run), context, basis, places, x, y, wide })
     }
 
     fn key(&self) -> String {
@@ -252,31 +248,36 @@ impl<'a> Survey<'a> {
         decides
     }
 
-    fn at(&self, x: f64, y: f64) -> Result<Heights> {
-        let theta = self.basis.plane.point(x, y);
-        let theta = Params::from_values(self.context.net.layout(), &theta);
-        Ok(point_losses(&self.context, &theta)?.into())
+    /// Losses at points of the plane, in the numbers of the checkpoints.
+    fn at(&self, places: impl Iterator<Item = [f64; 2]>) -> Vec<Heights> {
+        let points = places.map(|[x, y]| self.basis.plane.point(x, y));
+        let evaluator = Evaluator::new(&self.context);
+        if self.wide { evaluator.heights::<f64>(points) } else { evaluator.heights::<f32>(points) }
     }
 
     /// A row of the grid: all y at one x.
-    fn row(&self, i: usize) -> Result<Vec<Heights>> {
-        (0..self.y.points).map(|j| self.at(self.x.at(i), self.y.at(j))).collect()
+    fn row(&self, i: usize) -> Vec<Heights> {
+        self.at((0..self.y.points).map(|j| [self.x.at(i), self.y.at(j)]))
     }
 
-    /// Some checkpoints: each as it is, then where it is projected.
+    /// Some checkpoints: each as it is, always in f64, then where it is projected.
     fn group(&self, group: usize) -> Result<Vec<Heights>> {
         let places = self.places.iter().skip(group * GROUP).take(GROUP);
-        let mut found = Vec::new();
-        for (checkpoint, place) in places {
-            let Ok(place) = place else {
-                found.extend([Heights::default(); 2]);
-                continue;
-            };
-            let theta = load(checkpoint, &self.context)?;
-            found.push(point_losses(&self.context, &theta)?.into());
-            found.push(self.at(place.x, place.y)?);
+        let mut own = Vec::new();
+        for (checkpoint, place) in places.clone() {
+            let known = place.is_ok();
+            own.push(known.then(|| load(checkpoint, &self.context)).transpose()?);
         }
-        Ok(found)
+        let known = own.iter().flatten().map(|theta| theta.values.to_vec());
+        let mut at_own = Evaluator::new(&self.context).heights::<f64>(known).into_iter();
+        let projected = places.filter_map(|(_, place)| place.as_ref().ok());
+        let mut at_plane = self.at(projected.map(|place| [place.x, place.y])).into_iter();
+        let none = Heights::default();
+        let pairs = own.iter().flat_map(|own| match own {
+            Some(_) => [at_own.next().unwrap_or(none), at_plane.next().unwrap_or(none)],
+            None => [none; 2],
+        });
+        Ok(pairs.collect())
     }
 
     /// All parts, those that are on the shelf from there.
@@ -297,7 +298,7 @@ impl<'a> Survey<'a> {
         let left: Vec<usize> = (0..parts).filter(|part| !found.contains_key(part)).collect();
         let tell = |done: usize, _: usize| observe(kept + done, parts);
         let new = in_parallel(&left, request.threads, request.stop, &tell, |part| {
-            let heights = if *part < rows { self.row(*part) } else { self.group(*part - rows) }?;
+            let heights = if *part < rows { self.row(*part) } else { self.group(*part - rows)? };
             shelf.put(*part, &heights)?;
             Ok(heights)
         });
