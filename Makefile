@@ -29,7 +29,10 @@ help: ## list the targets
 demo: setup build .venv/installed ## from nothing to figures: train, analyse, draw (a minute or two after the build)
 	$(BIN)/groundswell-train --preset demo --out $(DEMO)/runs/demo --resume
 	$(BIN)/groundswell analyze $(DEMO)/runs --out $(DEMO)/tables
-	$(BIN)/groundswell landscape $(DEMO)/runs --out $(DEMO)/tables --from memorised --to last
+	$(BIN)/groundswell landscape $(DEMO)/runs --out $(DEMO)/tables --between first,memorised,generalised,last
+	$(BIN)/groundswell landscape $(DEMO)/runs --out $(DEMO)/tables --plane three:first,memorised,last --grid 31
+	$(BIN)/groundswell landscape $(DEMO)/runs --out $(DEMO)/tables --curvature first,memorised,generalised,last --probes 4 --lanczos 30
+	$(BIN)/groundswell toy --out $(DEMO)/tables
 	$(MAKE) --no-print-directory figures
 	@echo
 	@echo "archive  $(DEMO)/runs/demo"

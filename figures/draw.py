@@ -14,7 +14,8 @@ from tables import TableError, Tables
 
 # Each a module with draw(tables).
 FIGURES = ["loss", "fig3", "fig5", "fig6", "fig7", "fig8", "fig10", "fig11", "fig12", "svd",
-           "movement", "trajectory", "lines"]
+           "movement", "trajectory", "lines", "components", "components3d", "barriers",
+           "curvature", "toy"]
 # About several runs: drawn when they are named.
 SEVERAL = ["fig2", "fig16", "fig17", "fig18", "fig19", "fig20", "decays", "moduli"]
 

@@ -22,7 +22,12 @@ CURVES = {
 def draw(tables: Tables) -> Figure:
     rows = tables.read("interpolation", [column for column, _ in CURVES.values()])
     barriers = tables.read("barriers", ["barrier_linear"])
-    ends = rows.select("from_step", "to_step").unique(maintain_order=True).rows()
+    within = (pl.col("to_run") == pl.col("run")) & (pl.col("alignment") == "none")
+    rows, barriers = rows.filter(within), barriers.filter(within)
+    ends = rows.select("from_step", "to_step").unique(maintain_order=True)
+    # A column has room for three: the longest.
+    length = pl.col("to_step") - pl.col("from_step")
+    ends = ends.sort([length, "from_step"], descending=[True, False]).head(3).rows()
     fig, axes = style.figure(len(ends), height=1.6 + 5.2 * len(ends), sharex=True)
     for ax, (start, end) in zip(axes[:, 0], ends):
         here = (pl.col("from_step") == start) & (pl.col("to_step") == end)

@@ -173,6 +173,14 @@ def lines(ax: Axes, x: np.ndarray, curves: dict[str, np.ndarray], colours: Seque
     return drawn
 
 
+class SymlogTicks(FixedLocator):
+    """Powers of ten on both sides of zero, every third, and zero: for axes that span decades."""
+
+    def __init__(self, lowest: int = -3, highest: int = 6):
+        powers = [10.0**e for e in range(lowest, highest + 1, 3)]
+        super().__init__([*(-p for p in reversed(powers)), 0.0, *powers])
+
+
 def undefined(ax: Axes) -> None:
     """Say that a panel has nothing to show because every value is null."""
     ax.text(0.5, 0.5, "not defined for this run", transform=ax.transAxes, ha="center", va="center",

@@ -19,8 +19,26 @@ KEYS = {
     "singular_values": ["step", "tensor", "batch_index", "index"],
     "movement": ["step", "tensor"],
     "trajectory": ["step"],
-    "interpolation": ["from_step", "to_step", "alpha"],
-    "barriers": ["from_step", "to_step"],
+    "interpolation": ["from_step", "to_step", "to_run", "alignment", "alpha"],
+    "barriers": ["from_step", "to_step", "to_run", "alignment"],
+    "surface": ["plane", "i", "j"],
+    "plane_points": ["plane", "step"],
+    "curvature": ["step", "loss", "index"],
+    "spectral_density": ["step", "loss", "probe", "index"],
+    "toy": ["model", "setting", "step"],
+    "toy_slice": ["model", "setting", "step", "i", "j"],
+}
+WITHOUT_RUN = {"toy", "toy_slice"}
+# What makes a table that no analysis makes.
+COMMANDS = {
+    "interpolation": "landscape ARCHIVE --out TABLES --from memorised --to last --points 25",
+    "barriers": "landscape ARCHIVE --out TABLES --from memorised --to last --points 25",
+    "surface": "landscape ARCHIVE --out TABLES --plane three:first,memorised,last",
+    "plane_points": "landscape ARCHIVE --out TABLES --plane three:first,memorised,last",
+    "curvature": "landscape ARCHIVE --out TABLES --curvature first,memorised,last",
+    "spectral_density": "landscape ARCHIVE --out TABLES --curvature first,memorised,last",
+    "toy": "toy --out TABLES",
+    "toy_slice": "toy --out TABLES",
 }
 
 
@@ -30,8 +48,8 @@ class TableError(Exception):
 
 def command(table: str) -> str:
     """The command line that makes `table`."""
-    if table in ("interpolation", "barriers"):
-        return "groundswell landscape ARCHIVE --out TABLES --from memorised --to last --points 25"
+    if table in COMMANDS:
+        return f"groundswell {COMMANDS[table]}"
     measure = "spectra" if table == "singular_values" else table
     return f"groundswell analyze ARCHIVE --out TABLES --measures {measure}"
 
@@ -73,7 +91,8 @@ class Tables:
     def _checked(self, table: str, columns: list[str]) -> pl.DataFrame:
         """`columns` and the key of all runs, in no order; at least one row."""
         path = self.path(table)
-        wanted = ["run", *KEYS[table], *(c for c in columns if c not in KEYS[table])]
+        run = [] if table in WITHOUT_RUN else ["run"]
+        wanted = [*run, *KEYS[table], *(c for c in columns if c not in KEYS[table])]
         try:
             present = pl.read_parquet_schema(path)
             absent = [c for c in wanted if c not in present]
@@ -99,6 +118,8 @@ class Tables:
     def read(self, table: str, columns: list[str]) -> pl.DataFrame:
         """Rows of this run: `columns` and the key, sorted by key. Null stays null."""
         path, rows = self.path(table), self._checked(table, columns)
+        if table in WITHOUT_RUN:
+            return rows.sort(KEYS[table])
         if self.run is None:
             self.run = rows["run"].min()
         mine = rows.filter(pl.col("run") == self.run)

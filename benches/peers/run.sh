@@ -60,6 +60,29 @@ fi
 
 echo
 echo "The mainline run, archive included:"
-"${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --out "${RUN:-$work/mainline}"
+run=${RUN:-$work/mainline}
+groundswell="${CARGO_TARGET_DIR:-target}/release/groundswell"
+"${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --out "$run"
+
+# Landscapes at a checkpoint of that run: whole commands of ours, start and tables included, against
+# PyTorch's own clock. The archive holds that checkpoint and the last one, which fixes the keys.
+one="$work/one"
+mkdir -p "$one/checkpoints"
+cp "$run/run.json" "$one"
+cp "$run"/checkpoints/step_000{00150,40000}.safetensors "$one/checkpoints"
+ours() { echo "rm -rf $work/out && $groundswell landscape $one --out $work/out --threads 2 $1"; }
+at="$run/checkpoints/step_00000150.safetensors"
+compare --header --name "a point of a plane, four losses, against the PyTorch forward alone" \
+    --unit s --key seconds_per_point --target 12 --ours-key wall --ours-scale 0.0017241379 \
+    --ours "$(ours '--plane random:1@150 --grid 24')" \
+    --peer "$python benches/peers/landscape.py --checkpoint $at"
+compare --name "Hessian of the train loss, 20 largest eigenvalues, against PyTorch autograd" \
+    --unit s --key seconds --target 10 --ours-key wall \
+    --ours "$(ours '--curvature 150 --probes 1 --lanczos 1')" \
+    --peer "$python benches/peers/hessian.py --checkpoint $at"
+compare --name "the same against PyTorch on the last position only" \
+    --unit s --key seconds --ours-key wall \
+    --ours "$(ours '--curvature 150 --probes 1 --lanczos 1')" \
+    --peer "$python benches/peers/hessian.py --checkpoint $at --variant last"
 echo
 "$python" benches/peers/parity_check.py

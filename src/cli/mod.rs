@@ -13,6 +13,7 @@ pub mod signals;
 pub mod source;
 pub mod sweep;
 pub mod tables;
+pub mod toy;
 pub mod train;
 
 use std::io::Write;
@@ -47,6 +48,7 @@ enum Command {
     Merge(tables::MergeArgs),
     Status(tables::StatusArgs),
     Verify(tables::VerifyArgs),
+    Toy(toy::ToyArgs),
     Schema(SchemaArgs),
     Doctor(doctor::DoctorArgs),
     #[command(hide = true)]
@@ -88,6 +90,7 @@ fn execute(command: &Command) -> anyhow::Result<u8> {
         Command::Merge(args) => tables::merge(args),
         Command::Status(args) => tables::status(args),
         Command::Verify(args) => tables::verify(args),
+        Command::Toy(args) => toy::run(args),
         Command::Schema(args) => show_schema(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => {

@@ -12,7 +12,7 @@ use super::{print, signals};
 use crate::archive::Run;
 use crate::doctor;
 use crate::error::Error;
-use crate::pipeline::line::StepName;
+use crate::pipeline::landscape::place::StepName;
 use crate::train::Outcome;
 use crate::train::sweep::{self, Planned, Sharing};
 

@@ -25,6 +25,8 @@
 //! [pre | skip] = base + Σ_h (A_a T_h[a] + A_b T_h[b])               logits = skip + G act(pre)
 //! ```
 
+mod tangent;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -114,6 +116,12 @@ impl Folded {
             (sum::SCORES, vec![net.heads, net.token_rows()]),
         ]);
         Self { net, sums }
+    }
+
+    /// The sizes of the network.
+    #[must_use]
+    pub fn transformer(&self) -> &Transformer {
+        &self.net
     }
 
     fn rows<'a, F: Scalar>(&self, tables: &'a Tables<F>) -> Rows<'a, F> {

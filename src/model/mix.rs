@@ -5,6 +5,8 @@
 //! one, so a pair's row, `[neurons | logits]` before the nonlinearity, is what all pairs start from and
 //! a weighted sum of `2 · heads` table rows.
 
+pub(super) mod tangent;
+
 use std::ops::Range;
 
 use multiversion::multiversion;

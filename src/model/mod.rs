@@ -18,6 +18,7 @@ pub mod init;
 mod mix;
 pub mod mlp;
 pub mod plain;
+pub mod tangent;
 
 use std::ops::Range;
 use std::sync::Arc;

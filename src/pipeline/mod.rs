@@ -7,7 +7,8 @@
 //! - [`audit`] lists what is there and what is wrong with it.
 //! - [`analyze`] measures every checkpoint; one that cannot be used is a row of `failures`.
 //! - [`checkpoints::measure_archive`] applies a measure of your own.
-//! - [`mod@line`] evaluates the losses on the line between two checkpoints.
+//! - [`landscape`] evaluates the losses on lines and planes through weight space, and curvature.
+//! - [`mod@toy`] trains the two-basins toy.
 
 mod admission;
 pub mod analyze;
@@ -15,7 +16,7 @@ pub mod audit;
 pub mod checkpoints;
 mod dynamics;
 mod job;
-pub mod line;
+pub mod landscape;
 pub mod matrices;
 pub mod measures;
 pub mod merge;
@@ -25,6 +26,7 @@ pub mod run;
 mod sharded;
 pub mod status;
 pub mod store;
+pub mod toy;
 pub mod verify;
 pub mod view;
 pub mod watchdog;

@@ -45,6 +45,15 @@ impl Output {
         Self::open_existing(dir, locking)
     }
 
+    /// The same for tables that are not computed from an archive.
+    ///
+    /// # Errors
+    /// As [`Output::open_existing`].
+    pub fn without_archive(dir: &Path) -> Result<Self> {
+        durable::create_dir(&dir.join(store::PRIVATE))?;
+        Self::open_existing(dir, Locking::On)
+    }
+
     /// A folder that an earlier command wrote.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ mod spectra;
 mod status;
 #[cfg(test)]
 mod tests;
+mod toy;
 
 pub use archive::{CheckpointRow, FailureRow, TrainingRow};
 pub use cell::{Cell, Dtype, Scalar};
@@ -37,9 +38,13 @@ pub use decode::{decode, metadata, read, read_bytes};
 pub use dynamics::{MovementRow, TrajectoryRow};
 pub use encode::encode;
 pub use join::{Block, Blocks, Joinable, Joined, join};
-pub use landscape::{BarrierRow, InterpolationRow};
+pub use landscape::{
+    BarrierRow, BasinRow, CurvatureRow, InterpolationRow, PlanePointRow, ResemblanceRow,
+    SpectralDensityRow, SurfaceRow,
+};
 pub use manifest::Manifest;
 pub use row::{Column, Field, Row};
 pub use schema::TableSchema;
 pub use spectra::{SingularValueRow, SpectrumRow};
 pub use status::Status;
+pub use toy::{ToyRow, ToySliceRow};

@@ -9,8 +9,10 @@ use std::sync::LazyLock;
 use super::row::{Column, Row};
 use super::status::Status;
 use super::{
-    BarrierRow, CheckpointRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow, MovementRow,
-    NeuronRow, ProgressRow, SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
+    BarrierRow, BasinRow, CheckpointRow, CurvatureRow, FailureRow, FourierRow, FrequencyRow,
+    InterpolationRow, MovementRow, NeuronRow, PlanePointRow, ProgressRow, ResemblanceRow,
+    SingularValueRow, SpectralDensityRow, SpectrumRow, SurfaceRow, ToyRow, ToySliceRow,
+    TrainingRow, TrajectoryRow,
 };
 use crate::error::{Error, Result};
 
@@ -30,6 +32,14 @@ macro_rules! every_row {
             $function::<TrajectoryRow>(),
             $function::<InterpolationRow>(),
             $function::<BarrierRow>(),
+            $function::<SurfaceRow>(),
+            $function::<PlanePointRow>(),
+            $function::<BasinRow>(),
+            $function::<ResemblanceRow>(),
+            $function::<CurvatureRow>(),
+            $function::<SpectralDensityRow>(),
+            $function::<ToyRow>(),
+            $function::<ToySliceRow>(),
             $function::<FailureRow>(),
         ]
     };
@@ -110,13 +120,13 @@ impl TableSchema {
             .iter()
             .map(|c| [c.name.into(), type_name(c), c.unit.into(), c.definition.into()])
             .collect();
-        let mut out = format!(
-            "{}.parquet: {}\nKey: {}. Schema version {}. A type with `?` can be null.\n\n",
-            self.table,
-            self.summary(),
+        let key = format!(
+            "Key: {}. Schema version {}. A type with `?` can be null.",
             self.key.join(", "),
             self.version
         );
+        let mut out =
+            format!("{}.parquet: {}\n{}\n\n", self.table, self.summary(), wrapped("", &key, 0));
         if !self.details().is_empty() {
             let _ = writeln!(out, "{}\n", wrapped("", self.details(), 0));
         }
@@ -294,7 +304,8 @@ mod tests {
             [
                 "barriers.parquet: How far the training loss rises on the line between two \
                  checkpoints of a run.",
-                "Key: run, from_step, to_step. Schema version 1. A type with `?` can be null.",
+                "Key: run, from_step, to_step, to_run, alignment. Schema version 1. A type with `?` can be \
+                 null.",
                 "",
                 "ℓ(α) is `interpolation.train_loss` at α, over the points of that table.",
                 "",

@@ -34,7 +34,13 @@ NEEDED = {
     "spectra": ("frobenius_sq", {"svd"}),
     "singular_values": ("sigma", {"svd"}),
     "interpolation": ("train_loss", {"lines"}),
-    "barriers": ("barrier_linear", {"lines"}),
+    "barriers": ("barrier_linear", {"lines", "barriers"}),
+    "surface": ("train_loss", {"components", "components3d"}),
+    "plane_points": ("residual_fraction", {"components", "components3d"}),
+    "curvature": ("eigenvalue", {"curvature"}),
+    "spectral_density": ("node", {"curvature"}),
+    "toy": ("output_b", {"toy"}),
+    "toy_slice": ("loss_b", {"toy"}),
 }
 
 

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use groundswell::tables::{
-    self, BarrierRow, Cell, CheckpointRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow,
-    MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow,
-    TrajectoryRow,
+    self, BarrierRow, BasinRow, Cell, CheckpointRow, CurvatureRow, FailureRow, FourierRow,
+    FrequencyRow, InterpolationRow, MovementRow, NeuronRow, PlanePointRow, ProgressRow,
+    ResemblanceRow, Row, SingularValueRow, SpectralDensityRow, SpectrumRow, SurfaceRow, ToyRow,
+    ToySliceRow, TrainingRow, TrajectoryRow,
 };
 
 pub const GROUNDSWELL: &str = env!("CARGO_BIN_EXE_groundswell");
@@ -253,8 +254,19 @@ pub fn tables_in(dir: &Path) -> Vec<String> {
     names.filter_map(|name| name.strip_suffix(".parquet").map(str::to_owned)).collect()
 }
 
-/// Tables of a line, beside those of an analysis.
-pub const LINE_TABLES: [&str; 2] = [BarrierRow::TABLE, InterpolationRow::TABLE];
+/// Tables of landscapes, beside those of an analysis.
+pub const LANDSCAPE_TABLES: [&str; 10] = [
+    BarrierRow::TABLE,
+    BasinRow::TABLE,
+    CurvatureRow::TABLE,
+    InterpolationRow::TABLE,
+    PlanePointRow::TABLE,
+    ResemblanceRow::TABLE,
+    SpectralDensityRow::TABLE,
+    SurfaceRow::TABLE,
+    ToyRow::TABLE,
+    ToySliceRow::TABLE,
+];
 
 /// When each file of a folder was last changed.
 pub fn modified(dir: &Path) -> BTreeMap<String, std::time::SystemTime> {

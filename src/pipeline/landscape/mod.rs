@@ -1,0 +1,46 @@
+//! Landscapes: losses on lines and planes through weight space.
+//!
+//! Where the points are stands in [`crate::landscape`], what is evaluated at each in
+//! [`super::measures::losses`]; here checkpoints are read, points are shared among threads, and rows
+//! become tables.
+
+pub mod align;
+mod components;
+pub mod curvature;
+pub mod evaluate;
+pub mod hessian;
+pub mod kind;
+pub mod lines;
+pub mod place;
+pub mod planes;
+mod shapes;
+mod shelf;
+
+use std::collections::BTreeMap;
+
+use super::run::{RunContext, Subject};
+use crate::archive::{CheckpointRef, Run};
+use crate::error::Result;
+use crate::params::Params;
+use crate::weights;
+
+/// What is known of these runs, by name; each is read once.
+fn contexts<'a>(runs: impl Iterator<Item = &'a Run>) -> Result<BTreeMap<String, RunContext>> {
+    let mut contexts = BTreeMap::new();
+    for run in runs {
+        if !contexts.contains_key(&run.name) {
+            contexts.insert(run.name.clone(), Subject::new(run)?.into_network()?);
+        }
+    }
+    Ok(contexts)
+}
+
+/// The weights of a checkpoint, as those of this run's network.
+fn load(checkpoint: &CheckpointRef, context: &RunContext) -> Result<Params<f64>> {
+    weights::of_network(&checkpoint.load(None)?, &context.net)
+}
+
+/// Step as in the tables.
+fn step_of(checkpoint: &CheckpointRef) -> i64 {
+    i64::try_from(checkpoint.step).unwrap_or(i64::MAX)
+}
