@@ -135,7 +135,7 @@ mod tests {
     /// What is never seen to happen: the way on to the SVD, for each slice of a batch.
     #[test]
     fn the_svd_follows_an_unsound_gram_matrix() {
-        let entry = |i: IxDyn| ((i[0] * 12 + i[1] * 4 + i[2]) as f64).sin();
+        let entry = |i: IxDyn| (((i[0] * 12 + i[1] * 4 + i[2]) as f64).powi(2)).sin();
         let values = ArrayD::from_shape_fn(IxDyn(&[2, 3, 4]), entry);
         let (name, dtype, shape) = ("w".to_owned(), Dtype::F32, vec![2, 3, 4]);
         let tensors = [Tensor { name, dtype, shape, values }];
