@@ -142,15 +142,11 @@ impl Work<'_> {
             found.extend(own.iter().map(|kind| (*kind, together.of(*kind))));
         }
         if !compared.is_empty() {
-            let alone = own.is_empty();
             let stopped = || self.stop.is_here();
-            let observe = || {
-                if alone {
-                    self.observe()
-                }
-            };
-            let comparison = &self.comparisons[unit.run];
-            let Some(block) = comparison.block(unit.checkpoints.clone(), stopped, observe) else {
+            // The own measures of the same checkpoints have told of them already.
+            let observe: fn(&Self) = if own.is_empty() { Self::observe } else { |_| {} };
+            let (range, comparison) = (unit.checkpoints.clone(), &self.comparisons[unit.run]);
+            let Some(block) = comparison.block(range, stopped, || observe(self)) else {
                 return Ok(None);
             };
             rows.movement = block.rows;
