@@ -72,8 +72,19 @@ pub(super) fn open(path: &Path, options: &archive::Options) -> Result<Archive> {
 /// # Errors
 /// As that, and as [`patiently`].
 pub(super) fn load(run: &Run, checkpoint: &CheckpointRef) -> Result<Checkpoint> {
+    load_within(run.io_timeout, checkpoint)
+}
+
+/// The same with the limit itself.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_within(
+    limit: Option<Duration>,
+    checkpoint: &CheckpointRef,
+) -> Result<Checkpoint> {
     let source = checkpoint.clone();
-    patiently(&checkpoint.path, run.io_timeout, move || source.load(None))
+    patiently(&checkpoint.path, limit, move || source.load(None))
 }
 
 /// [`CheckpointRef::header`] in the same way.

@@ -2,6 +2,7 @@
 //! final checkpoint.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ndarray::ArrayView2;
 
@@ -102,6 +103,8 @@ pub struct RunContext {
     pub keys: Option<KeyFrequencies>,
     /// Why there are no keys although the task is periodic.
     pub keys_missing: Option<Error>,
+    /// [`Run::io_timeout`]
+    pub io_timeout: Option<Duration>,
 }
 
 impl RunContext {
@@ -128,6 +131,7 @@ impl RunContext {
             sums: direction.map(|direction| direction.indices(config.modulus)),
             keys,
             keys_missing,
+            io_timeout: run.io_timeout,
         })
     }
 

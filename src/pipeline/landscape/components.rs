@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use ndarray::Array2;
 
+use super::load;
 use crate::archive::{CheckpointRef, Slices};
 use crate::dynamics::gram::Gram;
 use crate::dynamics::random_walk;
@@ -14,7 +15,6 @@ use crate::dynamics::trajectory::{COMPONENTS, Weighting, trajectory};
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::pipeline::run::RunContext;
-use crate::weights;
 
 /// Memory for a block of parameters of all checkpoints, in f64.
 const BLOCK_BYTES: usize = 32 << 20;
@@ -46,8 +46,7 @@ impl Source<'_> {
                 Ok(values)
             }
             Self::Whole(checkpoint) => {
-                let whole: Params<f64> =
-                    weights::of_network(&checkpoint.load(None)?, &context.net)?;
+                let whole: Params<f64> = load(checkpoint, context)?;
                 Ok(whole.values[range].to_vec())
             }
         }

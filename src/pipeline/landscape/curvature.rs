@@ -260,7 +260,7 @@ impl Item<'_> {
     }
 
     fn measure(&self, context: &RunContext, stop: &AtomicUsize) -> Result<Found> {
-        let checkpoint = self.checkpoint.load(None)?;
+        let checkpoint = patience::load_within(context.io_timeout, self.checkpoint)?;
         let wide = checkpoint.tensors.iter().any(|tensor| tensor.dtype == Dtype::F64);
         let params = load(self.checkpoint, context)?;
         if !params.values.iter().all(|value| value.is_finite()) {

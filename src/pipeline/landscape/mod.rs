@@ -18,6 +18,7 @@ mod shelf;
 
 use std::collections::BTreeMap;
 
+use super::patience;
 use super::run::{RunContext, Subject};
 use crate::archive::{CheckpointRef, Run};
 use crate::error::Result;
@@ -37,7 +38,8 @@ fn contexts<'a>(runs: impl Iterator<Item = &'a Run>) -> Result<BTreeMap<String, 
 
 /// The weights of a checkpoint, as those of this run's network.
 fn load(checkpoint: &CheckpointRef, context: &RunContext) -> Result<Params<f64>> {
-    weights::of_network(&checkpoint.load(None)?, &context.net)
+    let checkpoint = patience::load_within(context.io_timeout, checkpoint)?;
+    weights::of_network(&checkpoint, &context.net)
 }
 
 /// Step as in the tables.
