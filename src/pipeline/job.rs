@@ -41,7 +41,8 @@ impl Job {
         })?;
         let archive = patience::open(request.archive, request.options)?;
         let mut archive = if request.strict { flawless(archive)? } else { archive };
-        let (contexts, failures) = checkpoints::contexts(&archive);
+        request.choices.check(&archive)?;
+        let (contexts, failures) = checkpoints::contexts(&archive, request.choices);
         let warnings = warnings(&archive, &contexts);
         let runs = std::mem::take(&mut archive.runs).into_iter().zip(contexts);
         let (runs, subjects): (Vec<_>, Vec<_>) =
@@ -154,7 +155,9 @@ fn subject_digest(run: &archive::Run, subject: &Subject) -> String {
 fn parameters(kind: MeasureKind, request: &Request<'_>) -> Value {
     let mut parameters = json!({});
     if kind.is_of_network() {
-        parameters["key_rule"] = "w_l".into();
+        parameters["key_rule"] = request.choices.keys.to_string().into();
+        parameters["protocol"] = request.choices.protocol.name().into();
+        parameters["precision"] = request.choices.precision.name().into();
         parameters["key_threshold"] = KEY_THRESHOLD.into();
     }
     if kind == MeasureKind::Trajectory {

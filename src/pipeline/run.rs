@@ -3,19 +3,65 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::ArrayView2;
-
-use super::patience;
-use crate::archive::{Header, Run};
-use crate::circuits;
+use super::evaluation::Precision;
+use super::{keys, patience};
+use crate::archive::{Archive, Header, Run};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::fourier::Transform;
+use crate::fourier::{self, Transform};
 use crate::model::Network;
-use crate::progress::{self, Direction, KEY_THRESHOLD, KeyFrequencies};
+use crate::progress::{Group, KeyFrequencies, KeyRule, Protocol};
 use crate::tasks::Dataset;
 use crate::train;
-use crate::weights::{self, file_layout};
+use crate::weights::file_layout;
+
+/// How the circuit is measured; recorded in the metadata of every table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choices {
+    pub protocol: Protocol,
+    pub keys: KeyRule,
+    pub precision: Precision,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        let (protocol, precision) = (Protocol::SumDirs, Precision::F32);
+        Self { protocol, keys: KeyRule::default(), precision }
+    }
+}
+
+impl Choices {
+    /// Make sure that a rule that names another run, or frequencies, fits the archive.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if it does not.
+    pub fn check(&self, archive: &Archive) -> Result<()> {
+        let refuse = |problem, help| Err(Error::setting("keys", problem, help));
+        let runs = &archive.runs;
+        match &self.keys {
+            KeyRule::From(name) if runs.iter().all(|run| run.name != *name) => {
+                let known: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+                let help = format!("its runs are {}", known.join(", "));
+                refuse(format!("there is no run `{name}` in the archive"), help)
+            }
+            KeyRule::List(keys) => {
+                let moduli = runs.iter().filter_map(|run| match &run.info {
+                    Some(info) => Some(info.config.modulus),
+                    None => run.facts.modulus,
+                });
+                let last = moduli.min().map(fourier::frequencies);
+                match (keys.last(), last) {
+                    (Some(key), Some(last)) if *key > last => refuse(
+                        format!("there is no frequency {key}"),
+                        format!("they go from 1 to {last}"),
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// One run, ready to be measured: its weights always, its network where it is known.
 #[derive(Debug)]
@@ -32,14 +78,26 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// What is known of a run, from its `run.json` or from the facts that were given.
+    /// What is known of a run, from its `run.json` or from the facts that were given, measured in the
+    /// usual way.
     ///
     /// # Errors
     /// As [`RunContext::new`].
     pub fn new(run: &Run) -> Result<Self> {
+        Self::with(run, &Choices::default(), None)
+    }
+
+    /// The same, with these choices; `archive` has the other runs, for keys that come from one.
+    ///
+    /// # Errors
+    /// As [`RunContext::new`].
+    pub fn with(run: &Run, choices: &Choices, archive: Option<&Archive>) -> Result<Self> {
         let network = match &run.info {
-            Some(info) => Ok(RunContext::new(run, &info.config, info.train_pairs.as_deref())?),
-            None => foreign(run)?,
+            Some(info) => {
+                let listed = info.train_pairs.as_deref();
+                Ok(RunContext::new(run, &info.config, listed, choices, archive)?)
+            }
+            None => foreign(run, choices, archive)?,
         };
         let (network, unknown) = match network {
             Ok(network) => (Some(network), None),
@@ -63,7 +121,11 @@ impl Subject {
 }
 
 /// The network of a run of another program; or why it is not known.
-fn foreign(run: &Run) -> Result<Result<RunContext, String>> {
+fn foreign(
+    run: &Run,
+    choices: &Choices,
+    archive: Option<&Archive>,
+) -> Result<Result<RunContext, String>> {
     let missing = run.facts.missing();
     if !missing.is_empty() {
         return Ok(Err(format!("no run.json, and nothing says {}", missing.join(", "))));
@@ -73,7 +135,7 @@ fn foreign(run: &Run) -> Result<Result<RunContext, String>> {
     };
     let config = run.facts.config(network)?;
     let listed = train::listed_pairs(&config)?;
-    RunContext::new(run, &config, listed.as_deref()).map(Ok)
+    RunContext::new(run, &config, listed.as_deref(), choices, archive).map(Ok)
 }
 
 /// The header of the first checkpoint that has one.
@@ -92,16 +154,29 @@ pub struct RunContext {
     pub name: String,
     pub net: Network,
     pub data: Dataset,
-    /// All labelled inputs, ascending.
-    pub all: Vec<usize>,
+    /// The group of the task; ℤ_p for a task without a circuit.
+    pub group: Group,
+    /// Over the elements of the group.
     pub transform: Transform,
-    /// Sum index of every input; `None` where the task has no circuit in ℤ_p.
-    pub sums: Option<Vec<usize>>,
+    /// `None` where the task's labels are no character of a cyclic group.
+    pub circuit: Option<Circuit>,
     /// Fixed once, from the final checkpoint, and applied to all earlier ones; `None` if the task
     /// is not periodic, or the final checkpoint cannot be used.
     pub keys: Option<KeyFrequencies>,
     /// Why there are no keys although the task is periodic.
     pub keys_missing: Option<Error>,
+    pub choices: Choices,
+}
+
+/// The inputs that the circuit of a task is about, by split, ascending: for sums all, for products the
+/// pairs without a 0.
+#[derive(Debug)]
+pub struct Circuit {
+    pub train: Vec<usize>,
+    pub test: Vec<usize>,
+    pub all: Vec<usize>,
+    /// Whether these are all inputs that have a label
+    pub whole: bool,
 }
 
 impl RunContext {
@@ -109,26 +184,41 @@ impl RunContext {
     ///
     /// # Errors
     /// [`Error::Setting`] or [`Error::Modulus`] if the run's settings describe no data set.
-    pub fn new(run: &Run, config: &RunConfig, listed: Option<&[usize]>) -> Result<Self> {
+    pub fn new(
+        run: &Run,
+        config: &RunConfig,
+        listed: Option<&[usize]>,
+        choices: &Choices,
+        archive: Option<&Archive>,
+    ) -> Result<Self> {
+        fourier::require_odd(config.modulus)?;
         let data = Dataset::new(config, listed)?;
-        let net = Network::new(config);
-        let transform = Transform::new(config.modulus)?;
-        let direction = Direction::of(config.task);
-        let keys = direction.map(|_| final_keys(run, &net, &transform)).transpose();
-        let (keys, keys_missing) = match keys {
-            Ok(keys) => (keys, None),
-            Err(error) => (None, Some(error)),
-        };
-        Ok(Self {
+        let own_group = Group::of(config.task, config.modulus);
+        let circuit = own_group.as_ref().map(|group| Circuit {
+            train: group.own(&data.train),
+            test: group.own(&data.test),
+            all: group.inputs(),
+            whole: group.order() == config.modulus,
+        });
+        let group = own_group.unwrap_or_else(|| Group::additive(config.modulus));
+        let mut context = Self {
             name: run.name.clone(),
-            all: (0..data.labels.len()).filter(|input| data.labels[*input].is_some()).collect(),
-            net,
+            net: Network::new(config),
             data,
-            transform,
-            sums: direction.map(|direction| direction.indices(config.modulus)),
-            keys,
-            keys_missing,
-        })
+            transform: Transform::new(group.order()),
+            group,
+            circuit,
+            keys: None,
+            keys_missing: None,
+            choices: choices.clone(),
+        };
+        if context.circuit.is_some() {
+            match keys::fixed(run, &context, archive) {
+                Ok(keys) => context.keys = Some(keys),
+                Err(error) => context.keys_missing = Some(error),
+            }
+        }
+        Ok(context)
     }
 
     /// Modulus.
@@ -137,10 +227,11 @@ impl RunContext {
         self.data.p
     }
 
-    /// The circuit to project on: sum indices and keys, if there is one.
+    /// The key frequencies of the run, if its task has any and they could be found.
     #[must_use]
-    pub fn circuit(&self) -> Option<(&[usize], &[usize])> {
-        Some((self.sums.as_deref()?, &self.keys.as_ref()?.keys))
+    pub fn keys(&self) -> Option<&[usize]> {
+        self.circuit.as_ref()?;
+        self.keys.as_ref().map(|keys| keys.keys.as_slice())
     }
 
     /// Label of every input; 0 where there is none (such inputs are in no split).
@@ -173,20 +264,4 @@ impl RunContext {
 #[must_use]
 pub fn list(keys: &[usize]) -> String {
     keys.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn final_keys(run: &Run, net: &Network, transform: &Transform) -> Result<KeyFrequencies> {
-    let last = run.checkpoints.last().ok_or_else(|| Error::NothingUsable {
-        path: run.dir.clone(),
-        found: "0 checkpoints".into(),
-    })?;
-    let checkpoint = patience::load(run, last)?;
-    let params = weights::of_network(&checkpoint, net)?;
-    let w_l = circuits::w_l(net, &params);
-    if !w_l.iter().all(|value: &f64| value.is_finite()) {
-        let fault = crate::Fault::NonFinite { tensor: crate::error::Name("W_L".into()) };
-        return Err(Error::Checkpoint { path: last.path.clone(), fault });
-    }
-    let view: ArrayView2<'_, f64> = w_l.view();
-    Ok(progress::key_frequencies(&transform.norms(view), KEY_THRESHOLD))
 }

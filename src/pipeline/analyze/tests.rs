@@ -28,6 +28,7 @@ fn request(out: &Path) -> Request<'_> {
         shard: None,
         threads: 1,
         strict: false,
+        choices: &Choices::default(),
         trajectory_weights: Weighting::Time,
         memory_limit: None,
         locking: Locking::On,
