@@ -19,11 +19,15 @@ use crate::model::{Network, POSITIONS, Transformer, names};
 use crate::params::Params;
 use crate::progress::Group;
 
+mod ablations;
 mod neurons;
+mod readout;
 
+pub use ablations::{Ablated, Stream};
 pub use neurons::{
     CLEAR_FVE, NeuronFrequency, NeuronSums, by_two_dimensional_transform, clear_neurons,
 };
+pub use readout::{Circuit, Content, circuits, content, readout};
 
 /// A weight object by name, with one column per element of the group.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,6 +126,13 @@ fn of_transformer(
     objects
 }
 
+/// Σθ² of every tensor, by name; their sum is that of the network.
+#[must_use]
+pub fn sums_of_squares(params: &Params<f64>) -> Vec<(&str, f64)> {
+    let of_tensor = |values: &[f64]| values.iter().map(|w| w * w).sum();
+    params.iter().map(|(slot, values)| (slot.name.as_str(), of_tensor(values))).collect()
+}
+
 /// The names of [`objects`], in their order.
 #[must_use]
 pub fn object_names(net: &Network) -> Vec<String> {
@@ -198,6 +209,10 @@ mod tests {
         let found = objects(&net, &w, &group);
         let names: Vec<&str> = found.iter().map(|object| object.name.as_str()).collect();
         assert_eq!(names, ["W_E", "W_U", "W_L", "W_neur.0", "W_neur.1", "attn.0", "attn.1"]);
+        let squares = sums_of_squares(&w);
+        let total: f64 = squares.iter().map(|(_, sum)| sum).sum();
+        assert!((total - w.values.iter().map(|w| w * w).sum::<f64>()).abs() < 1e-12 * total);
+        assert_eq!((squares.len(), squares[0].0), (11, "embed.W_E"));
         let tokens = 0..5;
         let (w_e, w_u) = (w.matrix(names::W_E), w.matrix(names::W_U));
         let (w_in, w_out, w_o) =

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::analyze::{Forecast, Request, analyze, dry_run};
 use crate::pipeline::evaluation::Precision;
 use crate::pipeline::measures::MeasureKind;
-use crate::pipeline::run::Choices;
+use crate::pipeline::run::{Choices, Places};
 use crate::pipeline::store::Shard;
 use crate::progress::{KeyRule, Protocol};
 
@@ -34,7 +34,7 @@ pub struct AnalyzeArgs {
     pub out: PathBuf,
 
     /// Only these, comma-separated: checkpoints, training, progress, frequencies, fourier, neurons,
-    /// spectra, movement, trajectory [default: all]
+    /// spectra, movement, trajectory [default: all of these]; and ablations, circuits, activations
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub measures: Vec<MeasureKind>,
 
@@ -70,6 +70,11 @@ pub struct AnalyzeArgs {
     /// Numbers in which the network is evaluated; f64 takes twice the time
     #[arg(long, value_name = "f32|f64", default_value_t = Precision::F32)]
     pub precision: Precision,
+
+    /// Checkpoints of which ablations, circuits and activations are made, with commas between them, or
+    /// all
+    #[arg(long, value_name = "first|last|STEP|all", default_value = "last")]
+    pub at: Places,
 
     /// Number of threads [default: one per core]; the tables do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -139,6 +144,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<u8> {
             protocol: args.protocol,
             keys: args.keys.clone(),
             precision: args.precision,
+            at: args.at.clone(),
         },
         stop: &stop,
     };

@@ -48,9 +48,10 @@ impl Job {
         let (runs, subjects): (Vec<_>, Vec<_>) =
             runs.filter_map(|(run, subject)| Some((run, subject?))).unzip();
         archive.runs = runs;
+        let usual = MeasureKind::ALL.iter().copied().filter(|kind| !kind.is_on_request());
         let kinds = match request.measures {
-            [] => MeasureKind::ALL,
-            some => some,
+            [] => usual.collect(),
+            some => some.to_vec(),
         };
         let parameters = kinds.iter().map(|kind| (*kind, parameters(*kind, request)));
         let mut plan = Plan::new(1, parameters.collect());
@@ -157,6 +158,9 @@ fn parameters(kind: MeasureKind, request: &Request<'_>) -> Value {
     if kind.is_of_network() {
         parameters["key_rule"] = request.choices.keys.to_string().into();
         parameters["protocol"] = request.choices.protocol.name().into();
+        if kind.is_on_request() {
+            parameters["at"] = request.choices.at.to_string().into();
+        }
         parameters["precision"] = request.choices.precision.name().into();
         parameters["key_threshold"] = KEY_THRESHOLD.into();
     }

@@ -2,6 +2,8 @@
 //! final checkpoint.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use super::evaluation::Precision;
 use super::{keys, patience};
@@ -21,21 +23,83 @@ pub struct Choices {
     pub protocol: Protocol,
     pub keys: KeyRule,
     pub precision: Precision,
+    /// Of which checkpoints the tables on request are made
+    pub at: Places,
+}
+
+/// Checkpoints of every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Places {
+    All,
+    /// `first`, `last`, or a step; a run that has not saved it has none
+    Some(Vec<Place>),
+}
+
+/// One checkpoint of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    First,
+    Last,
+    Step(u64),
+}
+
+impl FromStr for Places {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let place = |word: &str| match word {
+            "first" => Ok(Place::First),
+            "last" => Ok(Place::Last),
+            _ => word.parse().map(Place::Step).map_err(|_| {
+                let help = "write all, or first, last and steps, with commas between them";
+                Error::setting("at", format!("`{word}` is no step"), help)
+            }),
+        };
+        text.split(',').map(place).collect::<Result<_>>().map(Self::Some)
+    }
+}
+
+impl fmt::Display for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Some(places) = self else { return f.write_str("all") };
+        let word = |place: &Place| match place {
+            Place::First => "first".to_owned(),
+            Place::Last => "last".to_owned(),
+            Place::Step(step) => step.to_string(),
+        };
+        f.write_str(&places.iter().map(word).collect::<Vec<_>>().join(","))
+    }
 }
 
 impl Default for Choices {
     fn default() -> Self {
         let (protocol, precision) = (Protocol::SumDirs, Precision::F32);
-        Self { protocol, keys: KeyRule::default(), precision }
+        let at = Places::Some(vec![Place::Last]);
+        Self { protocol, keys: KeyRule::default(), precision, at }
     }
 }
 
 impl Choices {
-    /// Make sure that a rule that names another run, or frequencies, fits the archive.
+    /// Make sure that a rule that names another run, or frequencies, fits the archive, and that steps
+    /// are saved.
     ///
     /// # Errors
     /// [`Error::Setting`] if it does not.
     pub fn check(&self, archive: &Archive) -> Result<()> {
+        if let Places::Some(places) = &self.at {
+            let saved = |step: u64| archive.runs.iter().any(|run| run.checkpoint(step).is_ok());
+            for place in places {
+                if let Place::Step(step) = place
+                    && !saved(*step)
+                {
+                    let help = "`groundswell audit` lists the steps";
+                    return Err(Error::setting("at", format!("no run saved step {step}"), help));
+                }
+            }
+        }
         let refuse = |problem, help| Err(Error::setting("keys", problem, help));
         let runs = &archive.runs;
         match &self.keys {
@@ -166,6 +230,8 @@ pub struct RunContext {
     /// Why there are no keys although the task is periodic.
     pub keys_missing: Option<Error>,
     pub choices: Choices,
+    /// Its first and its last saved step.
+    ends: Option<(u64, u64)>,
 }
 
 /// The inputs that the circuit of a task is about, by split, ascending: for sums all, for products the
@@ -211,6 +277,11 @@ impl RunContext {
             keys: None,
             keys_missing: None,
             choices: choices.clone(),
+            ends: run
+                .checkpoints
+                .first()
+                .map(|c| c.step)
+                .zip(run.checkpoints.last().map(|c| c.step)),
         };
         if context.circuit.is_some() {
             match keys::fixed(run, &context, archive) {
@@ -219,6 +290,17 @@ impl RunContext {
             }
         }
         Ok(context)
+    }
+
+    /// Whether the tables on request are made of the checkpoint of this step.
+    #[must_use]
+    pub fn is_chosen(&self, step: u64) -> bool {
+        let Places::Some(places) = &self.choices.at else { return true };
+        places.iter().any(|place| match place {
+            Place::First => self.ends.is_some_and(|(first, _)| first == step),
+            Place::Last => self.ends.is_some_and(|(_, last)| last == step),
+            Place::Step(wanted) => *wanted == step,
+        })
     }
 
     /// Modulus.

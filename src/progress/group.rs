@@ -185,6 +185,13 @@ impl Group {
         own
     }
 
+    /// The inputs of all pairs of elements `(x, y)`, by `x·n + y`.
+    #[must_use]
+    pub fn inputs_by_element(&self) -> Vec<usize> {
+        let n = self.order();
+        (0..n * n).map(|pair| self.input([pair / n, pair % n])).collect()
+    }
+
     /// All inputs that the circuit is about, ascending: n² of them.
     #[must_use]
     pub fn inputs(&self) -> Vec<usize> {

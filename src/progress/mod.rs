@@ -18,6 +18,7 @@
 //! loss adds back the per-class mean.
 
 mod by_sum;
+mod fit;
 mod group;
 mod keys;
 mod losses;

@@ -39,6 +39,11 @@ pub struct Component {
 }
 
 impl Component {
+    /// The sum of these tables, each `[n, columns]`.
+    pub(super) fn new(tables: Vec<(Along, Array2<f64>)>) -> Self {
+        Self { tables }
+    }
+
     /// The table, `[n, p]`, if there is only the one along the sums.
     #[must_use]
     pub fn by_sum(&self) -> Option<&Array2<f64>> {
@@ -61,17 +66,19 @@ impl Component {
 }
 
 impl<'a> LogitTable<'a> {
-    /// One pass over the logits `[p², p]` of all inputs.
+    /// One pass over the logits `[p², p]` of all inputs. (Of other functions of the inputs, `[p², any]`,
+    /// the components mean something, the coefficients do not.)
     ///
     /// # Panics
     /// If the sizes do not fit.
     #[must_use]
     pub fn new(logits: ArrayView2<'_, f64>, group: &'a Group, protocol: Protocol) -> Self {
-        let (p, n) = (group.p(), group.order());
-        assert_eq!(logits.dim(), (p * p, p), "one row per input");
+        let (p, n, columns) = (group.p(), group.order(), logits.ncols());
+        assert_eq!(logits.nrows(), p * p, "one row per input");
         let others = protocol.along().iter().copied().filter(|along| *along != Along::Sum);
         let alongs: Vec<Along> = std::iter::once(Along::Sum).chain(others).collect();
-        let mut sums: Vec<Array2<f64>> = alongs.iter().map(|_| Array2::zeros((n, p))).collect();
+        let mut sums: Vec<Array2<f64>> =
+            alongs.iter().map(|_| Array2::zeros((n, columns))).collect();
         let logits = logits.as_standard_layout();
         // Class 0 is no element of a multiplicative group.
         let first = usize::from(n < p);
@@ -127,20 +134,26 @@ impl<'a> LogitTable<'a> {
             if !self.protocol.along().contains(along) {
                 return None;
             }
-            // (−1)^(x−y) = (−1)^(x+y): the unpaired wave of the differences is that of the sums.
-            let again = *along == Along::Difference && self.protocol != Protocol::DiffDirs;
-            let rows: Vec<usize> = keys
-                .iter()
-                .map(|k| fourier::rows_of(n, *k))
-                .filter(|rows| !(again && rows.len() == 1))
-                .flatten()
-                .collect();
+            let rows = self.rows_along(*along, keys);
             let basis = self.group.basis().select(Axis(0), &rows); // [2|K|, n]
             let transformed = transformed.select(Axis(0), &rows); // [2|K|, p]
             // (2/n²) Σ_t cos(w_k(s − t)) M[t] = (1/n) Σ_{rows of k} F[row][s] (F M)[row]
             Some((*along, matmul(basis.t(), transformed.view()) / n as f64))
         };
         Component { tables: self.transformed.iter().filter_map(of_protocol).collect() }
+    }
+
+    /// The indices along which the protocol takes waves.
+    pub(super) fn along(&self) -> impl Iterator<Item = Along> {
+        self.protocol.along().iter().copied()
+    }
+
+    /// The rows of the basis that stand for these frequencies along an index.
+    pub(super) fn rows_along(&self, along: Along, keys: &[usize]) -> Vec<usize> {
+        // (−1)^(x−y) = (−1)^(x+y): the unpaired wave of the differences is that of the sums.
+        let again = along == Along::Difference && self.protocol != Protocol::DiffDirs;
+        let rows = keys.iter().map(|k| fourier::rows_of(self.group.order(), *k));
+        rows.filter(|rows| !(again && rows.len() == 1)).flatten().collect()
     }
 
     /// `c_k`, the coefficient of the unit vector `e_k`, whatever the protocol.

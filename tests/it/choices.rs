@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use groundswell::tables::{FourierRow, FrequencyRow, NeuronRow, ProgressRow, Status, metadata};
+use groundswell::tables::{
+    AblationRow, ActivationRow, CircuitRow, FourierRow, FrequencyRow, NeuronRow, ProgressRow,
+    Status, metadata,
+};
 
 use super::support::*;
 
@@ -115,6 +118,39 @@ fn what_does_not_fit_is_refused() {
     tiny_with(&out, &["--keys", "gap"]).exits(2).mentions("no rule for key frequencies");
     tiny_with(&out, &["--protocol", "sums"]).exits(2).mentions("unknown protocol `sums`");
     assert!(!out.exists());
+}
+
+/// Experiments are made of the checkpoints asked for, the last one if nobody asks.
+#[test]
+fn tables_on_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    tiny_with(&out, &["--measures", "ablations,circuits,activations"]).exits(0);
+    assert_eq!(tables_in(&out), ["ablations", "activations", "circuits", "failures"]);
+    let found = rows::<AblationRow>(&out);
+    assert!(found.iter().all(|row| row.step == 1200 && row.status == Status::Ok));
+    let names: Vec<&str> = found.iter().map(|row| row.ablation.as_str()).collect();
+    for name in ["none", "attention_zero", "mlp_skip_mean", "neurons_without_3", "w_l_keys"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    let activations = rows::<ActivationRow>(&out);
+    let of = |object: &str| activations.iter().filter(|row| row.object == object).count();
+    assert_eq!((of("attention"), of("logits")), (2 * 49, 49));
+    assert!(of("neuron") > 0 && of("neuron") % 49 == 0 && of("neuron") <= 4 * 49);
+
+    let steps = |at: &str| -> Vec<i64> {
+        let out = dir.path().join(at);
+        tiny_with(&out, &["--measures", "circuits", "--at", at]).exits(0);
+        let mut steps: Vec<i64> = rows::<CircuitRow>(&out).iter().map(|row| row.step).collect();
+        steps.dedup();
+        steps
+    };
+    assert_eq!(steps("first,100"), [0, 100]);
+    assert_eq!(steps("all"), TINY_STEPS);
+    tiny_with(&out, &["--measures", "circuits", "--at", "7"])
+        .exits(2)
+        .says("error[CL03]: at: no run saved step 7");
+    tiny_with(&out, &["--at", "soon"]).exits(2).mentions("`soon` is no step");
 }
 
 /// Products are measured along discrete logarithms, over the pairs without a 0; polynomials have no

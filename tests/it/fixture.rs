@@ -11,8 +11,9 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use groundswell::tables::{
-    BarrierRow, Cell, FourierRow, FrequencyRow, InterpolationRow, MovementRow, NeuronRow,
-    ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
+    AblationRow, BarrierRow, Cell, CircuitRow, FourierRow, FrequencyRow, InterpolationRow,
+    MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow,
+    TrajectoryRow,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -38,6 +39,8 @@ static TABLES: LazyLock<TempDir> = LazyLock::new(|| {
     let out = tempfile::tempdir().unwrap();
     let exact = args!["analyze", fixture("tiny"), "--out", out.path(), "--precision", "f64"];
     groundswell(exact).exits(0);
+    let on_request = args!["analyze", fixture("tiny"), "--out", out.path(), "--precision", "f64"];
+    groundswell([on_request, args!["--measures", "ablations,circuits"]].concat()).exits(0);
     for (from, to) in [("50", "last"), ("first", "memorised")] {
         let line = args!["landscape", fixture("tiny"), "--out", out.path(), "--from", from];
         groundswell([line, args!["--to", to, "--points", "25"]].concat()).exits(0);
@@ -208,6 +211,21 @@ fn fourier_agrees() {
 #[test]
 fn neurons_agree() {
     agrees::<NeuronRow>(|_| NUMBER);
+}
+
+#[test]
+fn ablations_agree() {
+    agrees::<AblationRow>(losses);
+}
+
+/// Small singular values come from a Gram matrix, and residuals are differences.
+#[test]
+fn circuits_agree() {
+    agrees::<CircuitRow>(|column| match column {
+        "effective_rank" => Within::Value(1e-5),
+        "residual_share" => Within::Largest(1e-9, &[]),
+        _ => NUMBER,
+    });
 }
 
 #[test]
