@@ -12,7 +12,7 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::fourier::{self, Transform};
 use crate::model::Network;
-use crate::progress::{Group, KeyFrequencies, KeyRule, Protocol};
+use crate::progress::{Along, Group, KeyFrequencies, KeyRule, Protocol};
 use crate::tasks::Dataset;
 use crate::train;
 use crate::weights::file_layout;
@@ -218,6 +218,10 @@ pub struct RunContext {
     pub name: String,
     pub net: Network,
     pub data: Dataset,
+    /// All labelled inputs, ascending.
+    pub all: Vec<usize>,
+    /// Sum of every input, for a task that adds in ℤ_p.
+    pub sums: Option<Vec<usize>>,
     /// The group of the task; ℤ_p for a task without a circuit.
     pub group: Group,
     /// Over the elements of the group.
@@ -267,9 +271,13 @@ impl RunContext {
             whole: group.order() == config.modulus,
         });
         let group = own_group.unwrap_or_else(|| Group::additive(config.modulus));
+        let sum_of = |input| Some(group.index(Along::Sum, group.pair(input)?));
+        let adds = circuit.as_ref().is_some_and(|circuit| circuit.whole);
         let mut context = Self {
             name: run.name.clone(),
             net: Network::new(config),
+            all: (0..data.labels.len()).filter(|input| data.labels[*input].is_some()).collect(),
+            sums: adds.then(|| (0..data.labels.len()).filter_map(sum_of).collect()),
             data,
             transform: Transform::new(group.order()),
             group,
@@ -314,6 +322,12 @@ impl RunContext {
     pub fn keys(&self) -> Option<&[usize]> {
         self.circuit.as_ref()?;
         self.keys.as_ref().map(|keys| keys.keys.as_slice())
+    }
+
+    /// The sum of every input and the keys, for a task that adds in ℤ_p: what landscapes project on.
+    #[must_use]
+    pub fn sum_circuit(&self) -> Option<(&[usize], &[usize])> {
+        Some((self.sums.as_deref()?, self.keys()?))
     }
 
     /// Label of every input; 0 where there is none (such inputs are in no split).

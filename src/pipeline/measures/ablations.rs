@@ -9,7 +9,7 @@ use crate::archive::Dtype;
 use crate::circuits::{self, CLEAR_FVE, Content, NeuronFrequency, Stream};
 use crate::error::Result;
 use crate::linalg::matmul;
-use crate::linalg::svd::{NoSpectrum, Prepared};
+use crate::linalg::svd::{NoSpectrum, PreparedGram};
 use crate::pipeline::run::RunContext;
 use crate::pipeline::view::View;
 use crate::pipeline::watchdog;
@@ -87,12 +87,13 @@ impl Measure for Circuits {
         let content = |norms| circuits::content(norms, keys.as_deref());
         let found = circuits::circuits(&run.net, params, &run.transform, &run.group);
         let dtype = view.checkpoint.tensors.first().map_or(Dtype::F32, |tensor| tensor.dtype);
-        let prepared = found.iter().map(|circuit| Prepared::new(circuit.matrix.view()));
-        let limit = |matrix: &Result<Prepared, NoSpectrum>| {
-            watchdog::time_limit(matrix.as_ref().map_or((0, 0), Prepared::dim))
+        let prepared = found.iter().map(|circuit| PreparedGram::new(circuit.matrix.view()));
+        let limit = |matrix: &Result<PreparedGram, NoSpectrum>| {
+            watchdog::time_limit(matrix.as_ref().map_or((0, 0), PreparedGram::dim))
         };
-        let decompose = |matrix: &Result<Prepared, NoSpectrum>| {
-            matrix.as_ref().map_err(|reason| *reason)?.gram_singular_values()
+        let decompose = |matrix: &Result<PreparedGram, NoSpectrum>| {
+            let values = matrix.as_ref().map_err(|reason| *reason)?.singular_values();
+            values.ok_or(NoSpectrum::NoConvergence)
         };
         let sigmas = watchdog::each_in_time(prepared.collect(), limit, decompose)?;
         let mut rows = Vec::new();
@@ -100,11 +101,11 @@ impl Measure for Circuits {
             let blank = with(content(&circuit.norms), row(circuit.name, circuit.head));
             rows.push(match sigma.unwrap_or(Err(NoSpectrum::Timeout)) {
                 Err(reason) => CircuitRow { status: no_spectrum(reason), ..blank },
-                Ok(values) => {
+                Ok(sigma) => {
                     let (m, n) = circuit.matrix.dim();
                     let (eps, path) =
                         (super::spectra::storage_eps(dtype), storage_path(Dtype::F32));
-                    let found = spectra::spectrum(&values.sigma, m, n, eps, path);
+                    let found = spectra::spectrum(&sigma, m, n, eps, path);
                     CircuitRow {
                         rank: Some(found.rank as i64),
                         frobenius_sq: found.frobenius_sq,

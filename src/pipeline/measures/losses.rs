@@ -53,6 +53,12 @@ pub fn circuit_status(run: &RunContext) -> Status {
     }
 }
 
+/// The same for landscapes, which know the circuits of sums alone.
+#[must_use]
+pub fn landscape_status(run: &RunContext) -> Status {
+    if run.sums.is_none() { Status::NotPeriodic } else { circuit_status(run) }
+}
+
 /// What is evaluated at one point of a line: losses, and those of each algorithm alone.
 #[derive(Debug, Clone, Default)]
 pub struct PointLosses {
