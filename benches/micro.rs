@@ -3,16 +3,16 @@
 //! `cargo bench --bench micro`; peers and ratios are in `make bench-peers`.
 
 use divan::Bencher;
-use groundswell::circuits;
+use groundswell::circuits::NeuronSums;
 use groundswell::config::{RunConfig, Settings};
 use groundswell::linalg::{kernels, matmul, svd};
 use groundswell::model::folded::Folded;
 use groundswell::model::init::{self, Scheme};
 use groundswell::model::{InTurn, Model, Transformer};
 use groundswell::params::Params;
-use groundswell::progress::{self, Direction, LogitTable};
+use groundswell::progress::{CircuitLosses, Group, LogitTable, Protocol};
 use groundswell::tasks::{Batch, Dataset};
-use ndarray::{Array2, s};
+use ndarray::{Array2, Axis, s};
 
 fn main() {
     divan::main();
@@ -94,23 +94,27 @@ fn grid() -> (Array2<f64>, Array2<f64>, Params<f64>) {
 }
 
 #[divan::bench(sample_count = 10)]
-fn excluded_loss_of_each_frequency(bencher: Bencher<'_, '_>) {
+fn every_loss_of_every_frequency(bencher: Bencher<'_, '_>) {
     let (logits, ..) = grid();
-    let sums = Direction::Sum.indices(113);
     let (_, _, data) = mainline();
+    let group = Group::additive(113);
+    let table = LogitTable::new(logits.view(), &group, Protocol::SumDirs);
     bencher.bench_local(|| {
-        let table = LogitTable::new(logits.view(), &sums).expect("113 is odd");
-        for k in 1..=56 {
-            let rows = progress::excluded(logits.view(), &table, &[k], &sums, &data.train);
-            divan::black_box(rows);
-        }
+        CircuitLosses::new(logits.view(), &table, &[14, 35], &data.train, &data.test)
     });
 }
 
 #[divan::bench(sample_count = 10)]
 fn neuron_frequencies_of_512_neurons(bencher: Bencher<'_, '_>) {
     let (_, neurons, _) = grid();
-    bencher.bench_local(|| circuits::neuron_frequencies(113, neurons.view()));
+    let group = Group::additive(113);
+    bencher.bench_local(|| {
+        let mut sums = NeuronSums::zeros(&group, 512);
+        for (i, rows) in neurons.axis_chunks_iter(Axis(0), 3 * 113).enumerate() {
+            sums.add(&group, 3 * i, rows);
+        }
+        sums.frequencies(&group)
+    });
 }
 
 /// A matrix of full rank without structure.

@@ -1,9 +1,10 @@
-//! Fourier analysis over the cyclic group ℤ_p.
+//! Fourier analysis over a cyclic group of order n.
 //!
 //! Conventions, fixed here and relied on by `progress`, `circuits` and table `fourier`:
 //! - The basis is real and orthonormal. Row 0 is constant; rows `2k − 1` and `2k` are the cosine
-//!   and sine of frequency `k`, for `k` in `1..=(p − 1)/2`.
-//! - `p` is odd. An even `p` has an unpaired last row; it is rejected, never padded.
+//!   and sine of frequency `k`, for `k` in `1..=n/2`.
+//! - An even n has an unpaired last row, `(−1)^x/√n`: the cosine of frequency `n/2`, which has no
+//!   sine. ℤ_p, with p odd, has none; the multiplicative group modulo p, of order p − 1, does.
 //! - The `=` row or class is removed before a transform.
 //!
 //! Pure: arrays in, arrays out. No files, threads, randomness or logging.
@@ -11,92 +12,145 @@
 //! Source: Nanda et al. (2023), arXiv:2301.05217, §4.1 (periodic embeddings), §5.1 (measures).
 
 use std::f64::consts::TAU;
+use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2};
 use rustfft::{Fft, FftPlanner, num_complex::Complex};
 
 use crate::error::{Error, Result};
+use crate::linalg::matmul;
 
-/// Number of frequencies of ℤ_p, without the constant.
+/// Number of frequencies of a cyclic group of order `n`, without the constant.
 #[must_use]
-pub fn frequencies(p: usize) -> usize {
-    (p - 1) / 2
+pub fn frequencies(n: usize) -> usize {
+    n / 2
+}
+
+/// The rows of frequency `k ≥ 1` in the basis: two, or one for the unpaired frequency `n/2` of an even
+/// `n`.
+///
+/// # Panics
+/// If `k` is not in `1..=n/2`.
+#[must_use]
+pub fn rows_of(n: usize, k: usize) -> Range<usize> {
+    assert!((1..=frequencies(n)).contains(&k), "frequency {k} of a group of order {n}");
+    2 * k - 1..n.min(2 * k + 1)
 }
 
 /// The orthonormal basis, one function per row.
 ///
 /// ```text
-/// F[0] = 1/√p,   F[2k−1][x] = √(2/p) cos(2πkx/p),   F[2k][x] = √(2/p) sin(2πkx/p),   F Fᵀ = I
+/// F[0] = 1/√n,   F[2k−1][x] = √(2/n) cos(2πkx/n),   F[2k][x] = √(2/n) sin(2πkx/n),   F Fᵀ = I
+/// F[n−1][x] = (−1)^x/√n   for even n
 /// ```
 ///
-/// - Returns `[p, p]`.
-///
-/// # Errors
-/// [`Error::Modulus`] if `p` is even or below 3.
-pub fn basis(p: usize) -> Result<Array2<f64>> {
-    check(p)?;
-    let constant = 1.0 / (p as f64).sqrt();
-    let norm = (2.0 / p as f64).sqrt();
-    Ok(Array2::from_shape_fn((p, p), |(row, x)| {
-        // k·x is reduced mod p first: sines of large arguments lose digits.
-        let angle = TAU * ((row.div_ceil(2) * x) % p) as f64 / p as f64;
+/// - Returns `[n, n]`.
+#[must_use]
+pub fn basis(n: usize) -> Array2<f64> {
+    let single = 1.0 / (n as f64).sqrt();
+    let norm = (2.0 / n as f64).sqrt();
+    Array2::from_shape_fn((n, n), |(row, x)| {
+        // k·x is reduced mod n first: sines of large arguments lose digits.
+        let turns = (row.div_ceil(2) * x) % n;
+        let angle = TAU * turns as f64 / n as f64;
         match row {
-            0 => constant,
+            0 => single,
+            row if row % 2 == 1 && row == n - 1 => {
+                if turns == 0 {
+                    single
+                } else {
+                    -single
+                }
+            }
             row if row % 2 == 1 => norm * angle.cos(),
             _ => norm * angle.sin(),
         }
-    }))
+    })
 }
 
-fn check(p: usize) -> Result<()> {
+/// Make sure that `p` is an odd number of at least 3: the moduli whose additive group has pairs of
+/// waves alone.
+///
+/// # Errors
+/// [`Error::Modulus`] if it is not.
+pub fn require_odd(p: usize) -> Result<()> {
     if p < 3 || p.is_multiple_of(2) { Err(Error::Modulus { p }) } else { Ok(()) }
 }
 
-/// Coefficients in the basis of [`basis`], by FFT.
+/// Up to this order a product with the basis is faster than an FFT of prime length (measured at 113:
+/// five times).
+const LARGEST_PRODUCT: usize = 512;
+
+/// Coefficients in the basis of [`basis`], by a product with it or by FFT.
 #[derive(Clone)]
 pub struct Transform {
-    p: usize,
-    fft: Arc<dyn Fft<f64>>,
+    n: usize,
+    means: Means,
+}
+
+#[derive(Clone)]
+enum Means {
+    Product(Array2<f64>),
+    Fft(Arc<dyn Fft<f64>>),
 }
 
 impl std::fmt::Debug for Transform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transform").field("p", &self.p).finish_non_exhaustive()
+        f.debug_struct("Transform").field("n", &self.n).finish_non_exhaustive()
     }
 }
 
 impl Transform {
-    /// # Errors
-    /// [`Error::Modulus`] if `p` is even or below 3.
-    pub fn new(p: usize) -> Result<Self> {
-        check(p)?;
-        Ok(Self { p, fft: FftPlanner::new().plan_fft_forward(p) })
+    /// Over a group of order `n`.
+    #[must_use]
+    pub fn new(n: usize) -> Self {
+        if n <= LARGEST_PRODUCT {
+            return Self { n, means: Means::Product(basis(n)) };
+        }
+        Self::by_fft(n)
     }
 
-    /// `W Fᵀ`: every row of `w` in the basis, `[n, p] → [n, p]`.
+    /// The same by FFT, whatever the order.
+    #[must_use]
+    pub fn by_fft(n: usize) -> Self {
+        Self { n, means: Means::Fft(FftPlanner::new().plan_fft_forward(n)) }
+    }
+
+    /// `W Fᵀ`: every row of `w` in the basis, `[rows, n] → [rows, n]`.
     ///
     /// # Panics
-    /// If the rows are not p long.
+    /// If the rows are not n long.
     #[must_use]
     pub fn rows(&self, w: ArrayView2<'_, f64>) -> Array2<f64> {
-        assert_eq!(w.ncols(), self.p, "one column per residue");
-        let constant = 1.0 / (self.p as f64).sqrt();
-        let norm = (2.0 / self.p as f64).sqrt();
-        let mut buffer = vec![Complex::default(); self.p];
-        let mut scratch = vec![Complex::default(); self.fft.get_inplace_scratch_len()];
+        assert_eq!(w.ncols(), self.n, "one column per element of the group");
+        match &self.means {
+            Means::Product(basis) => matmul(w, basis.t()),
+            Means::Fft(fft) => self.rows_by_fft(fft.as_ref(), w),
+        }
+    }
+
+    fn rows_by_fft(&self, fft: &dyn Fft<f64>, w: ArrayView2<'_, f64>) -> Array2<f64> {
+        let single = 1.0 / (self.n as f64).sqrt();
+        let norm = (2.0 / self.n as f64).sqrt();
+        let mut buffer = vec![Complex::default(); self.n];
+        let mut scratch = vec![Complex::default(); fft.get_inplace_scratch_len()];
         let mut coefficients = Array2::zeros(w.dim());
         for (row, mut found) in w.rows().into_iter().zip(coefficients.rows_mut()) {
             for (value, x) in buffer.iter_mut().zip(row) {
                 *value = Complex::new(*x, 0.0);
             }
-            self.fft.process_with_scratch(&mut buffer, &mut scratch);
-            // X_k = Σ_x w(x) e^{−2πikx/p}: its real part is the cosine sum, minus its imaginary
+            fft.process_with_scratch(&mut buffer, &mut scratch);
+            // X_k = Σ_x w(x) e^{−2πikx/n}: its real part is the cosine sum, minus its imaginary
             // part the sine sum.
-            found[0] = constant * buffer[0].re;
-            for k in 1..=frequencies(self.p) {
-                found[2 * k - 1] = norm * buffer[k].re;
-                found[2 * k] = -norm * buffer[k].im;
+            found[0] = single * buffer[0].re;
+            for k in 1..=frequencies(self.n) {
+                if rows_of(self.n, k).len() == 1 {
+                    found[2 * k - 1] = single * buffer[k].re;
+                } else {
+                    found[2 * k - 1] = norm * buffer[k].re;
+                    found[2 * k] = -norm * buffer[k].im;
+                }
             }
         }
         coefficients
@@ -104,32 +158,41 @@ impl Transform {
 
     /// L2 norms of the Fourier rows of a weight matrix, over its other axis.
     ///
-    /// - `w`: `[n, p]`, one column per residue. Unit of the result: that of the weights.
+    /// - `w`: `[rows, n]`, one column per residue. Unit of the result: that of the weights.
     #[must_use]
     pub fn norms(&self, w: ArrayView2<'_, f64>) -> Norms {
-        let rows = self.rows(w).map_axis(Axis(0), |column| column.dot(&column).sqrt());
-        Norms { rows }
+        Norms::of_coefficients(self.rows(w).view())
     }
 }
 
-/// Norms of the `p` Fourier rows of an object, in the order of [`basis`].
+/// Norms of the `n` Fourier rows of an object, in the order of [`basis`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Norms {
-    /// `[p]`
+    /// `[n]`
     pub rows: Array1<f64>,
 }
 
 impl Norms {
+    /// Of coefficients `[rows, n]`, as [`Transform::rows`] gives them: the norm of each column.
+    #[must_use]
+    pub fn of_coefficients(coefficients: ArrayView2<'_, f64>) -> Self {
+        let mut squares = Array1::<f64>::zeros(coefficients.ncols());
+        for row in coefficients.rows() {
+            squares.zip_mut_with(&row, |sum, x| *sum += x * x);
+        }
+        Self { rows: squares.mapv_into(f64::sqrt) }
+    }
+
     /// Cosine norm of frequency `k ≥ 1`, or the norm of the constant for `k = 0`.
     #[must_use]
     pub fn cos(&self, k: usize) -> f64 {
         self.rows[(2 * k).saturating_sub(1)]
     }
 
-    /// Sine norm of frequency `k`; the constant has none.
+    /// Sine norm of frequency `k`; the constant and an unpaired frequency have none.
     #[must_use]
     pub fn sin(&self, k: usize) -> Option<f64> {
-        (k > 0).then(|| self.rows[2 * k])
+        (k > 0 && 2 * k < self.rows.len()).then(|| self.rows[2 * k])
     }
 
     /// `√(cos² + sin²)` of frequency `k`.
@@ -171,16 +234,16 @@ mod tests {
 
     #[test]
     fn basis_is_orthonormal() {
-        for p in [3, 9, 59, 113] {
-            let f = basis(p).unwrap();
+        for p in [2, 3, 4, 9, 58, 59, 112, 113] {
+            let f = basis(p);
             let gram = f.dot(&f.t());
             let off = (&gram - &Array2::<f64>::eye(p)).fold(0.0f64, |max, x| max.max(x.abs()));
             assert!(off < 8.0 * p as f64 * f64::EPSILON, "p = {p}: {off:e}");
         }
         for p in [0, 1, 2, 112] {
-            assert!(matches!(basis(p), Err(Error::Modulus { .. })), "{p}");
-            assert!(Transform::new(p).is_err(), "{p}");
+            assert!(matches!(require_odd(p), Err(Error::Modulus { .. })), "{p}");
         }
+        assert!(require_odd(113).is_ok());
     }
 
     /// A pure cosine of frequency k has squared norm p/2, all of it in the cosine row of k; the last
@@ -190,7 +253,7 @@ mod tests {
         let p = 11;
         for k in 1..=5 {
             let w = Array2::from_shape_fn((1, p), |(_, a)| (TAU * (k * a) as f64 / 11.0).cos());
-            let norms = Transform::new(p).unwrap().norms(w.view());
+            let norms = Transform::new(p).norms(w.view());
             let tolerance = 8.0 * p as f64 * f64::EPSILON; // p products, each off by a few ulp
             for j in 1..=5 {
                 let expected = if j == k { (p as f64 / 2.0).sqrt() } else { 0.0 };
@@ -198,6 +261,20 @@ mod tests {
                 assert!(norms.sin(j).unwrap() < tolerance.sqrt());
             }
         }
+    }
+
+    /// An even order has one wave that is its own mirror image.
+    #[test]
+    fn the_unpaired_row_is_the_alternating_one() {
+        let alternating =
+            Array2::from_shape_fn((1, 6), |(_, x)| if x % 2 == 0 { 1.0 } else { -1.0 });
+        for transform in [Transform::new(6), Transform::by_fft(6)] {
+            let norms = transform.norms(alternating.view());
+            assert_eq!((norms.frequencies(), norms.sin(3)), (3, None));
+            assert!((norms.norm(3) - 6f64.sqrt()).abs() < 1e-12);
+            assert!(norms.norm(0) < 1e-12 && norms.norm(1) < 1e-12 && norms.norm(2) < 1e-12);
+        }
+        assert_eq!((rows_of(6, 3), rows_of(6, 2), rows_of(7, 3)), (5..6, 3..5, 5..7));
     }
 
     #[test]
@@ -216,10 +293,10 @@ mod tests {
         fn transform_is_the_product_with_the_basis(
             pick in 0usize..6, data in prop::collection::vec(-10.0..10.0f64, 339),
         ) {
-            let p = [3, 7, 9, 15, 59, 113][pick];
+            let p = [3, 7, 10, 15, 58, 113][pick];
             let w = Array2::from_shape_fn((3, p), |(i, x)| data[i * p + x]);
-            let found = Transform::new(p).unwrap().rows(w.view());
-            let expected = w.dot(&basis(p).unwrap().t());
+            let found = Transform::by_fft(p).rows(w.view());
+            let expected = Transform::new(p).rows(w.view());
             let scale = w.iter().map(|x| x * x).sum::<f64>().sqrt();
             for (x, y) in found.iter().zip(&expected) {
                 prop_assert!((x - y).abs() <= 1e-12 * scale, "{} {}", x, y);
@@ -237,7 +314,7 @@ mod tests {
             let p = 2 * half + 1;
             let w = Array2::from_shape_fn((2, p), |(i, x)| data[i * p + x]);
             let shifted = Array2::from_shape_fn((2, p), |(i, x)| w[[i, (x + s) % p]]);
-            let transform = Transform::new(p).unwrap();
+            let transform = Transform::new(p);
             let (before, after) = (transform.norms(w.view()), transform.norms(shifted.view()));
             for k in 0..=frequencies(p) {
                 prop_assert!((before.norm(k) - after.norm(k)).abs() < 1e-10);

@@ -41,6 +41,23 @@ compare --name "mainline step, 2 threads, with feature gemm against OpenBLAS" \
     --unit ms --key ms_per_step_median \
     --ours "$(ours 2 "$pure")" --peer "$(ours 2)"
 
+# All measures of the checkpoints of a run: checkpoints side by side on two threads, as an analysis does
+# it. Neither peer computes the spectral quantities beyond singular values; ours does.
+run="$work/short"
+"${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --steps 400 \
+    --save-at 0..400:20 --out "$run" >&2
+measures() { echo "cargo bench --locked --quiet --bench measures -- $run --limit 20 --threads $1"; }
+torch="$python benches/peers/measures.py --checkpoint $run/checkpoints/step_00000400.safetensors"
+torch="$torch --without logits_2d --no-check --threads 2"
+compare --name "all measures of a checkpoint, 2 threads, against the published functions in turn" \
+    --unit s --key seconds_per_checkpoint --peer-key seconds --target 30 \
+    --ours "$(measures 2)" --peer "$torch --variant published"
+compare --name "the same against a vectorised PyTorch version" \
+    --unit s --key seconds_per_checkpoint --peer-key seconds --target 6 \
+    --ours "$(measures 2)" --peer "$torch --variant vectorised"
+compare --name "the same, 2 threads against 1 (one core: at most 0.040 s)" \
+    --unit s --key seconds_per_checkpoint --target 1.8 --ours "$(measures 2)" --peer "$(measures 1)"
+
 # Spectra of a folder of checkpoints. 300 of them measure what 1,000 do: time is linear.
 matrices="$work/matrices"
 "$python" benches/peers/make_matrices.py "$matrices" --checkpoints 1000

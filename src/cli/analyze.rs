@@ -10,8 +10,11 @@ use crate::durable::Locking;
 use crate::dynamics::trajectory::Weighting;
 use crate::error::{Error, Result};
 use crate::pipeline::analyze::{Forecast, Request, analyze, dry_run};
+use crate::pipeline::evaluation::Precision;
 use crate::pipeline::measures::MeasureKind;
+use crate::pipeline::run::{Choices, Places};
 use crate::pipeline::store::Shard;
+use crate::progress::{KeyRule, Protocol};
 
 /// Measure every checkpoint of an archive and write the tables.
 ///
@@ -31,7 +34,7 @@ pub struct AnalyzeArgs {
     pub out: PathBuf,
 
     /// Only these, comma-separated: checkpoints, training, progress, frequencies, fourier, neurons,
-    /// spectra, movement, trajectory [default: all]
+    /// spectra, movement, trajectory [default: all of these]; and ablations, circuits, activations
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub measures: Vec<MeasureKind>,
 
@@ -55,6 +58,23 @@ pub struct AnalyzeArgs {
     /// Take no lock, on a file system that has none: then nobody else may write there
     #[arg(long)]
     pub no_lock: bool,
+    /// Key frequencies, fixed for each run: w_l, neurons, w_e, list:14,35 or from:RUN; or anew for each
+    /// checkpoint: per-checkpoint
+    #[arg(long, value_name = "RULE", default_value_t = KeyRule::WL)]
+    pub keys: KeyRule,
+
+    /// Onto which waves of a key the logits are projected: sum_dirs, diff_dirs, block2x2 or block3x3
+    #[arg(long, value_name = "NAME", default_value_t = Protocol::SumDirs)]
+    pub protocol: Protocol,
+
+    /// Numbers in which the network is evaluated; f64 takes twice the time
+    #[arg(long, value_name = "f32|f64", default_value_t = Precision::F32)]
+    pub precision: Precision,
+
+    /// Checkpoints of which ablations, circuits and activations are made, with commas between them, or
+    /// all
+    #[arg(long, value_name = "first|last|STEP|all", default_value = "last")]
+    pub at: Places,
 
     /// Number of threads [default: one per core]; the tables do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -120,6 +140,12 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<u8> {
         trajectory_weights: args.trajectory_weights,
         memory_limit: args.memory_limit,
         locking: if args.no_lock { Locking::Off } else { Locking::On },
+        choices: &Choices {
+            protocol: args.protocol,
+            keys: args.keys.clone(),
+            precision: args.precision,
+            at: args.at.clone(),
+        },
         stop: &stop,
     };
     if args.dry_run {

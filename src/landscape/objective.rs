@@ -226,15 +226,17 @@ mod tests {
         let circuit = Some((&labels[..], &keys[..]));
         let task = Task { p, labels: &labels, train: &train, test: &test, all: &all, circuit };
         let logits = sample(p * p, p, 1);
-        let table = LogitTable::new(logits.view(), &labels).unwrap();
+        let group = progress::Group::additive(p);
+        let table = LogitTable::new(logits.view(), &group, progress::Protocol::SumDirs);
+        let part = table.component(&keys);
         let rows = progress::RowLosses::new(logits.view(), &labels);
         let expected = |loss: Loss| match loss {
             Loss::Train => rows.mean_loss(&train).unwrap(),
             Loss::Test => rows.mean_loss(&test).unwrap(),
             Loss::Excluded => {
-                progress::excluded(logits.view(), &table, &keys, &labels, &train).mean().unwrap()
+                progress::excluded(logits.view(), &table, &part, &train).mean().unwrap()
             }
-            Loss::Restricted => progress::restricted(&table, &keys).mean_loss(&labels).unwrap(),
+            Loss::Restricted => progress::restricted(&table, &part, &all).mean().unwrap(),
         };
         for kind in Loss::ALL {
             let objective = Objective::new(*kind, &task).unwrap();

@@ -152,7 +152,8 @@ fn row_loss<F: Scalar>(logits: &[F], label: usize, terms: &mut [f64]) -> RowLoss
 
 /// Largest of the numbers that are not NaN, in `LANES` partial maxima.
 #[inline(always)]
-fn max(x: &[f64]) -> f64 {
+#[must_use]
+pub fn max(x: &[f64]) -> f64 {
     let larger = |a: f64, b: f64| if b > a { b } else { a };
     let mut partial = [f64::NEG_INFINITY; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();

@@ -21,6 +21,7 @@ pub use super::job::{Forecast, dry_run};
 use super::measures::{MeasureKind, Scope};
 use super::merge::{self, Complete};
 use super::output::Output;
+use super::run::Choices;
 use super::store::inputs::Inputs;
 use super::store::journal::{Journal, Line};
 use super::store::plan::{self, Part, Plan, Unit};
@@ -50,6 +51,8 @@ pub struct Request<'a> {
     pub strict: bool,
     /// What checkpoints count in `trajectory`
     pub trajectory_weights: Weighting,
+    /// How the circuit is measured
+    pub choices: &'a Choices,
     /// Bytes that checkpoints in work may take together
     pub memory_limit: Option<u64>,
     pub locking: Locking,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::in_parallel;
 use super::measures::Measure;
 use super::patience::patiently;
-use super::run::Subject;
+use super::run::{Choices, Subject};
 use super::store::journal::ReadFile;
 use super::view::View;
 use crate::archive::{Archive, Checkpoint, CheckpointRef, Run, escaped};
@@ -51,7 +51,7 @@ pub fn measure_archive<M: Measure>(
 ) -> Result<(Vec<M::Row>, Vec<FailureRow>)> {
     crate::linalg::require_sound()?;
     let archive = Archive::open(path)?;
-    let (contexts, mut failures) = contexts(&archive);
+    let (contexts, mut failures) = contexts(&archive, &Choices::default());
     let items = items(&archive, &contexts, None);
     let never = AtomicUsize::new(0);
     let measured = in_parallel(&items, threads, &never, &|_, _| {}, |item| {
@@ -69,7 +69,10 @@ pub fn measure_archive<M: Measure>(
 
 /// What the measures of each run share, in the order of the runs; `None`, and a row of `failures`,
 /// for a run that cannot be described.
-pub(super) fn contexts(archive: &Archive) -> (Vec<Option<Subject>>, Vec<FailureRow>) {
+pub(super) fn contexts(
+    archive: &Archive,
+    choices: &Choices,
+) -> (Vec<Option<Subject>>, Vec<FailureRow>) {
     let mut failures: Vec<FailureRow> =
         archive.unreadable.iter().map(|error| run_failure(error, &archive.path)).collect();
     failures.extend(archive.refused.iter().map(|refused| FailureRow {
@@ -77,7 +80,7 @@ pub(super) fn contexts(archive: &Archive) -> (Vec<Option<Subject>>, Vec<FailureR
         ..failure(&refused.error, &archive.path)
     }));
     let contexts = archive.runs.iter().map(|run| {
-        Subject::new(run)
+        Subject::with(run, choices, Some(archive))
             .map_err(|error| {
                 failures.push(run_file_failure(&error, run, archive));
             })

@@ -41,15 +41,17 @@ impl Job {
         })?;
         let archive = patience::open(request.archive, request.options)?;
         let mut archive = if request.strict { flawless(archive)? } else { archive };
-        let (contexts, failures) = checkpoints::contexts(&archive);
+        request.choices.check(&archive)?;
+        let (contexts, failures) = checkpoints::contexts(&archive, request.choices);
         let warnings = warnings(&archive, &contexts);
         let runs = std::mem::take(&mut archive.runs).into_iter().zip(contexts);
         let (runs, subjects): (Vec<_>, Vec<_>) =
             runs.filter_map(|(run, subject)| Some((run, subject?))).unzip();
         archive.runs = runs;
+        let usual = MeasureKind::ALL.iter().copied().filter(|kind| !kind.is_on_request());
         let kinds = match request.measures {
-            [] => MeasureKind::ALL,
-            some => some,
+            [] => usual.collect(),
+            some => some.to_vec(),
         };
         let parameters = kinds.iter().map(|kind| (*kind, parameters(*kind, request)));
         let mut plan = Plan::new(1, parameters.collect());
@@ -154,7 +156,12 @@ fn subject_digest(run: &archive::Run, subject: &Subject) -> String {
 fn parameters(kind: MeasureKind, request: &Request<'_>) -> Value {
     let mut parameters = json!({});
     if kind.is_of_network() {
-        parameters["key_rule"] = "w_l".into();
+        parameters["key_rule"] = request.choices.keys.to_string().into();
+        parameters["protocol"] = request.choices.protocol.name().into();
+        if kind.is_on_request() {
+            parameters["at"] = request.choices.at.to_string().into();
+        }
+        parameters["precision"] = request.choices.precision.name().into();
         parameters["key_threshold"] = KEY_THRESHOLD.into();
     }
     if kind == MeasureKind::Trajectory {

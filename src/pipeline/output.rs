@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::run::{RunContext, list};
+use super::run::{Choices, RunContext, list};
 use super::store;
 use crate::archive::{Archive, Run};
 use crate::blas;
@@ -279,12 +279,16 @@ pub fn metadata(archive: &Archive, runs: &[&RunContext]) -> Result<BTreeMap<Stri
         })
         .collect();
     let info = blas::info();
+    let usual = Choices::default();
+    let choices = runs.first().map_or(&usual, |run| &run.choices);
     let entries = [
         ("openblas", format!("{} {}", info.library, info.version)),
         ("kernel", info.kernel),
         ("config_hash", blake3::hash(config.as_bytes()).to_hex().to_string()),
         ("config", config),
-        ("key_rule", format!("w_l > {KEY_THRESHOLD}")),
+        ("key_rule", choices.keys.described(KEY_THRESHOLD)),
+        ("protocol", choices.protocol.to_string()),
+        ("precision", choices.precision.to_string()),
         ("keys", json!(keys).to_string()),
     ];
     Ok(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())

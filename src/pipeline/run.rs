@@ -2,21 +2,131 @@
 //! final checkpoint.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-use ndarray::ArrayView2;
-
-use super::patience;
-use crate::archive::{Header, Run};
-use crate::circuits;
+use super::evaluation::Precision;
+use super::{keys, patience};
+use crate::archive::{Archive, Header, Run};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::fourier::Transform;
+use crate::fourier::{self, Transform};
 use crate::model::Network;
-use crate::progress::{self, Direction, KEY_THRESHOLD, KeyFrequencies};
+use crate::progress::{Along, Group, KeyFrequencies, KeyRule, Protocol};
 use crate::tasks::Dataset;
 use crate::train;
-use crate::weights::{self, file_layout};
+use crate::weights::file_layout;
+
+/// How the circuit is measured; recorded in the metadata of every table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choices {
+    pub protocol: Protocol,
+    pub keys: KeyRule,
+    pub precision: Precision,
+    /// Of which checkpoints the tables on request are made
+    pub at: Places,
+}
+
+/// Checkpoints of every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Places {
+    All,
+    /// `first`, `last`, or a step; a run that has not saved it has none
+    Some(Vec<Place>),
+}
+
+/// One checkpoint of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    First,
+    Last,
+    Step(u64),
+}
+
+impl FromStr for Places {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let place = |word: &str| match word {
+            "first" => Ok(Place::First),
+            "last" => Ok(Place::Last),
+            _ => word.parse().map(Place::Step).map_err(|_| {
+                let help = "write all, or first, last and steps, with commas between them";
+                Error::setting("at", format!("`{word}` is no step"), help)
+            }),
+        };
+        text.split(',').map(place).collect::<Result<_>>().map(Self::Some)
+    }
+}
+
+impl fmt::Display for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Some(places) = self else { return f.write_str("all") };
+        let word = |place: &Place| match place {
+            Place::First => "first".to_owned(),
+            Place::Last => "last".to_owned(),
+            Place::Step(step) => step.to_string(),
+        };
+        f.write_str(&places.iter().map(word).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        let (protocol, precision) = (Protocol::SumDirs, Precision::F32);
+        let at = Places::Some(vec![Place::Last]);
+        Self { protocol, keys: KeyRule::default(), precision, at }
+    }
+}
+
+impl Choices {
+    /// Make sure that a rule that names another run, or frequencies, fits the archive, and that steps
+    /// are saved.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if it does not.
+    pub fn check(&self, archive: &Archive) -> Result<()> {
+        if let Places::Some(places) = &self.at {
+            let saved = |step: u64| archive.runs.iter().any(|run| run.checkpoint(step).is_ok());
+            for place in places {
+                if let Place::Step(step) = place
+                    && !saved(*step)
+                {
+                    let help = "`groundswell audit` lists the steps";
+                    return Err(Error::setting("at", format!("no run saved step {step}"), help));
+                }
+            }
+        }
+        let refuse = |problem, help| Err(Error::setting("keys", problem, help));
+        let runs = &archive.runs;
+        match &self.keys {
+            KeyRule::From(name) if runs.iter().all(|run| run.name != *name) => {
+                let known: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+                let help = format!("its runs are {}", known.join(", "));
+                refuse(format!("there is no run `{name}` in the archive"), help)
+            }
+            KeyRule::List(keys) => {
+                let moduli = runs.iter().filter_map(|run| match &run.info {
+                    Some(info) => Some(info.config.modulus),
+                    None => run.facts.modulus,
+                });
+                let last = moduli.min().map(fourier::frequencies);
+                match (keys.last(), last) {
+                    (Some(key), Some(last)) if *key > last => refuse(
+                        format!("there is no frequency {key}"),
+                        format!("they go from 1 to {last}"),
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// One run, ready to be measured: its weights always, its network where it is known.
 #[derive(Debug)]
@@ -33,14 +143,26 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// What is known of a run, from its `run.json` or from the facts that were given.
+    /// What is known of a run, from its `run.json` or from the facts that were given, measured in the
+    /// usual way.
     ///
     /// # Errors
     /// As [`RunContext::new`].
     pub fn new(run: &Run) -> Result<Self> {
+        Self::with(run, &Choices::default(), None)
+    }
+
+    /// The same, with these choices; `archive` has the other runs, for keys that come from one.
+    ///
+    /// # Errors
+    /// As [`RunContext::new`].
+    pub fn with(run: &Run, choices: &Choices, archive: Option<&Archive>) -> Result<Self> {
         let network = match &run.info {
-            Some(info) => Ok(RunContext::new(run, &info.config, info.train_pairs.as_deref())?),
-            None => foreign(run)?,
+            Some(info) => {
+                let listed = info.train_pairs.as_deref();
+                Ok(RunContext::new(run, &info.config, listed, choices, archive)?)
+            }
+            None => foreign(run, choices, archive)?,
         };
         let (network, unknown) = match network {
             Ok(network) => (Some(network), None),
@@ -64,7 +186,11 @@ impl Subject {
 }
 
 /// The network of a run of another program; or why it is not known.
-fn foreign(run: &Run) -> Result<Result<RunContext, String>> {
+fn foreign(
+    run: &Run,
+    choices: &Choices,
+    archive: Option<&Archive>,
+) -> Result<Result<RunContext, String>> {
     let missing = run.facts.missing();
     if !missing.is_empty() {
         return Ok(Err(format!("no run.json, and nothing says {}", missing.join(", "))));
@@ -74,7 +200,7 @@ fn foreign(run: &Run) -> Result<Result<RunContext, String>> {
     };
     let config = run.facts.config(network)?;
     let listed = train::listed_pairs(&config)?;
-    RunContext::new(run, &config, listed.as_deref()).map(Ok)
+    RunContext::new(run, &config, listed.as_deref(), choices, archive).map(Ok)
 }
 
 /// The header of the first checkpoint that has one.
@@ -95,9 +221,14 @@ pub struct RunContext {
     pub data: Dataset,
     /// All labelled inputs, ascending.
     pub all: Vec<usize>,
-    pub transform: Transform,
-    /// Sum index of every input; `None` where the task has no circuit in ℤ_p.
+    /// Sum of every input, for a task that adds in ℤ_p.
     pub sums: Option<Vec<usize>>,
+    /// The group of the task; ℤ_p for a task without a circuit.
+    pub group: Group,
+    /// Over the elements of the group.
+    pub transform: Transform,
+    /// `None` where the task's labels are no character of a cyclic group.
+    pub circuit: Option<Circuit>,
     /// Fixed once, from the final checkpoint, and applied to all earlier ones; `None` if the task
     /// is not periodic, or the final checkpoint cannot be used.
     pub keys: Option<KeyFrequencies>,
@@ -105,6 +236,20 @@ pub struct RunContext {
     pub keys_missing: Option<Error>,
     /// [`Run::io_timeout`]
     pub io_timeout: Option<Duration>,
+    pub choices: Choices,
+    /// Its first and its last saved step.
+    ends: Option<(u64, u64)>,
+}
+
+/// The inputs that the circuit of a task is about, by split, ascending: for sums all, for products the
+/// pairs without a 0.
+#[derive(Debug)]
+pub struct Circuit {
+    pub train: Vec<usize>,
+    pub test: Vec<usize>,
+    pub all: Vec<usize>,
+    /// Whether these are all inputs that have a label
+    pub whole: bool,
 }
 
 impl RunContext {
@@ -112,26 +257,61 @@ impl RunContext {
     ///
     /// # Errors
     /// [`Error::Setting`] or [`Error::Modulus`] if the run's settings describe no data set.
-    pub fn new(run: &Run, config: &RunConfig, listed: Option<&[usize]>) -> Result<Self> {
+    pub fn new(
+        run: &Run,
+        config: &RunConfig,
+        listed: Option<&[usize]>,
+        choices: &Choices,
+        archive: Option<&Archive>,
+    ) -> Result<Self> {
+        fourier::require_odd(config.modulus)?;
         let data = Dataset::new(config, listed)?;
-        let net = Network::new(config);
-        let transform = Transform::new(config.modulus)?;
-        let direction = Direction::of(config.task);
-        let keys = direction.map(|_| final_keys(run, &net, &transform)).transpose();
-        let (keys, keys_missing) = match keys {
-            Ok(keys) => (keys, None),
-            Err(error) => (None, Some(error)),
-        };
-        Ok(Self {
+        let own_group = Group::of(config.task, config.modulus);
+        let circuit = own_group.as_ref().map(|group| Circuit {
+            train: group.own(&data.train),
+            test: group.own(&data.test),
+            all: group.inputs(),
+            whole: group.order() == config.modulus,
+        });
+        let group = own_group.unwrap_or_else(|| Group::additive(config.modulus));
+        let sum_of = |input| Some(group.index(Along::Sum, group.pair(input)?));
+        let adds = circuit.as_ref().is_some_and(|circuit| circuit.whole);
+        let mut context = Self {
             name: run.name.clone(),
+            net: Network::new(config),
             all: (0..data.labels.len()).filter(|input| data.labels[*input].is_some()).collect(),
-            net,
+            sums: adds.then(|| (0..data.labels.len()).filter_map(sum_of).collect()),
             data,
-            transform,
-            sums: direction.map(|direction| direction.indices(config.modulus)),
-            keys,
-            keys_missing,
+            transform: Transform::new(group.order()),
+            group,
+            circuit,
+            keys: None,
+            keys_missing: None,
             io_timeout: run.io_timeout,
+            choices: choices.clone(),
+            ends: run
+                .checkpoints
+                .first()
+                .map(|c| c.step)
+                .zip(run.checkpoints.last().map(|c| c.step)),
+        };
+        if context.circuit.is_some() {
+            match keys::fixed(run, &context, archive) {
+                Ok(keys) => context.keys = Some(keys),
+                Err(error) => context.keys_missing = Some(error),
+            }
+        }
+        Ok(context)
+    }
+
+    /// Whether the tables on request are made of the checkpoint of this step.
+    #[must_use]
+    pub fn is_chosen(&self, step: u64) -> bool {
+        let Places::Some(places) = &self.choices.at else { return true };
+        places.iter().any(|place| match place {
+            Place::First => self.ends.is_some_and(|(first, _)| first == step),
+            Place::Last => self.ends.is_some_and(|(_, last)| last == step),
+            Place::Step(wanted) => *wanted == step,
         })
     }
 
@@ -141,10 +321,17 @@ impl RunContext {
         self.data.p
     }
 
-    /// The circuit to project on: sum indices and keys, if there is one.
+    /// The key frequencies of the run, if its task has any and they could be found.
     #[must_use]
-    pub fn circuit(&self) -> Option<(&[usize], &[usize])> {
-        Some((self.sums.as_deref()?, &self.keys.as_ref()?.keys))
+    pub fn keys(&self) -> Option<&[usize]> {
+        self.circuit.as_ref()?;
+        self.keys.as_ref().map(|keys| keys.keys.as_slice())
+    }
+
+    /// The sum of every input and the keys, for a task that adds in ℤ_p: what landscapes project on.
+    #[must_use]
+    pub fn sum_circuit(&self) -> Option<(&[usize], &[usize])> {
+        Some((self.sums.as_deref()?, self.keys()?))
     }
 
     /// Label of every input; 0 where there is none (such inputs are in no split).
@@ -177,20 +364,4 @@ impl RunContext {
 #[must_use]
 pub fn list(keys: &[usize]) -> String {
     keys.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn final_keys(run: &Run, net: &Network, transform: &Transform) -> Result<KeyFrequencies> {
-    let last = run.checkpoints.last().ok_or_else(|| Error::NothingUsable {
-        path: run.dir.clone(),
-        found: "0 checkpoints".into(),
-    })?;
-    let checkpoint = patience::load(run, last)?;
-    let params = weights::of_network(&checkpoint, net)?;
-    let w_l = circuits::w_l(net, &params);
-    if !w_l.iter().all(|value: &f64| value.is_finite()) {
-        let fault = crate::Fault::NonFinite { tensor: crate::error::Name("W_L".into()) };
-        return Err(Error::Checkpoint { path: last.path.clone(), fault });
-    }
-    let view: ArrayView2<'_, f64> = w_l.view();
-    Ok(progress::key_frequencies(&transform.norms(view), KEY_THRESHOLD))
 }

@@ -1,19 +1,22 @@
 //! One checkpoint while it is measured: what several measures need is computed once.
 
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
 use ndarray::{Array2, s};
 
+use super::evaluation::{Evaluation, Precision, all_below};
 use super::matrices::{MatrixValues, all_singular_values};
 use super::run::{RunContext, Subject};
-use crate::archive::{Checkpoint, CheckpointRef, Tensor, is_unsupported};
+use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor, is_unsupported};
 use crate::circuits::{self, NeuronFrequency};
 use crate::error::{Error, Fault, Name, Result};
+use crate::fourier::Norms;
 use crate::model::folded::Folded;
 use crate::model::mlp::columns::Columns;
 use crate::model::{InTurn, Model, Network};
 use crate::params::Params;
-use crate::progress::LogitTable;
+use crate::progress::{CircuitLosses, KEY_THRESHOLD, KeyRule, LogitTable, key_frequencies};
 use crate::tables::Status;
 use crate::weights;
 
@@ -21,7 +24,7 @@ use crate::weights;
 const LARGEST_WEIGHT: f64 = 1e75;
 
 /// Such activations can be squared and summed. (NaN is not below it.)
-const LARGEST_ACTIVATION: f64 = 1e150;
+pub(super) const LARGEST_ACTIVATION: f64 = 1e150;
 
 /// A loaded checkpoint of a run.
 pub struct View<'a> {
@@ -31,8 +34,10 @@ pub struct View<'a> {
     pub file: &'a str,
     pub checkpoint: Checkpoint,
     params: OnceCell<Option<Params<f64>>>,
-    grid: OnceCell<Option<Grid>>,
-    logit_table: OnceCell<Option<LogitTable>>,
+    evaluation: OnceCell<Option<Evaluation>>,
+    logit_table: OnceCell<Option<LogitTable<'a>>>,
+    losses: OnceCell<Option<CircuitLosses>>,
+    object_norms: OnceCell<Option<Vec<(String, Norms)>>>,
     neurons: OnceCell<Option<Vec<Option<NeuronFrequency>>>>,
     singular_values: OnceCell<Vec<MatrixValues>>,
     /// Matrices whose singular values did not come from the first driver
@@ -83,8 +88,10 @@ impl<'a> View<'a> {
             file,
             checkpoint,
             params: OnceCell::new(),
-            grid: OnceCell::new(),
+            evaluation: OnceCell::new(),
             logit_table: OnceCell::new(),
+            losses: OnceCell::new(),
+            object_norms: OnceCell::new(),
             neurons: OnceCell::new(),
             singular_values: OnceCell::new(),
             svd_fallbacks: Cell::new(0),
@@ -152,53 +159,85 @@ impl<'a> View<'a> {
         let read = || {
             let params: Params<f64> =
                 weights::of_network(&self.checkpoint, &self.network()?.net).ok()?;
-            params.values.iter().all(|value| value.abs() < LARGEST_WEIGHT).then_some(params)
+            all_below(LARGEST_WEIGHT, &params.values).then_some(params)
         };
         self.params.get_or_init(read).as_ref()
     }
 
     /// The network on all inputs; `None` without [`View::params`], or if the squares of its
     /// activations leave the range of f64.
-    pub fn grid(&self) -> Option<&Grid> {
-        let evaluate = || Grid::new(self.network()?, self.params()?).in_range();
-        self.grid.get_or_init(evaluate).as_ref()
+    pub fn evaluation(&self) -> Option<&Evaluation> {
+        let evaluate = || {
+            let (run, params) = (self.network()?, self.params()?);
+            let stored_wide = self.checkpoint.tensors.iter().any(|t| t.dtype == Dtype::F64);
+            let narrow = run.choices.precision == Precision::F32 && !stored_wide;
+            let found = narrow.then(|| Evaluation::new(run, &params.cast::<f32>())).flatten();
+            found.or_else(|| Evaluation::new(run, params))
+        };
+        self.evaluation.get_or_init(evaluate).as_ref()
     }
 
-    /// Why there are no [`View::params`] or no [`View::grid`].
+    /// Fourier norms of every object; `None` without [`View::params`].
+    pub fn object_norms(&self) -> Option<&[(String, Norms)]> {
+        let measure = || {
+            let (run, params) = (self.network()?, self.params()?);
+            Some(circuits::object_norms(&run.net, params, &run.transform, &run.group))
+        };
+        self.object_norms.get_or_init(measure).as_deref()
+    }
+
+    /// Fourier norms of the object of this name, if the network has it.
+    pub fn norms_of(&self, object: &str) -> Option<&Norms> {
+        self.object_norms()?.iter().find(|(name, _)| name == object).map(|(_, norms)| norms)
+    }
+
+    /// The key frequencies that apply to this checkpoint: those of its run, or its own under the rule
+    /// `per-checkpoint`. `None` if the task is not periodic, or nothing fixes them.
+    pub fn keys(&self) -> Option<Cow<'_, [usize]>> {
+        let run = self.network()?;
+        if run.choices.keys != KeyRule::PerCheckpoint {
+            return run.keys().map(Cow::Borrowed);
+        }
+        let norms = self.norms_of("W_L").filter(|_| run.circuit.is_some())?;
+        Some(Cow::Owned(key_frequencies(norms, KEY_THRESHOLD).keys))
+    }
+
+    /// Why there are no [`View::params`] or no [`View::evaluation`].
     #[must_use]
     pub fn unusable(&self) -> Status {
         let mut values = self.checkpoint.tensors.iter().flat_map(|tensor| &tensor.values);
         if values.all(|value| value.is_finite()) { Status::Overflow } else { Status::NonFinite }
     }
 
-    /// The circuit's table of the logits; `None` without a circuit or a grid.
-    ///
-    /// # Errors
-    /// None for a run whose context exists.
-    pub fn logit_table(&self) -> Result<Option<&LogitTable>> {
-        if self.logit_table.get().is_none() {
-            let table = match (self.network().and_then(|run| run.sums.as_ref()), self.grid()) {
-                (Some(sums), Some(grid)) => Some(LogitTable::new(grid.logits.view(), sums)?),
-                _ => None,
-            };
-            let _ = self.logit_table.set(table);
-        }
-        Ok(self.logit_table.get().and_then(Option::as_ref))
+    /// The circuit's table of the logits; `None` without a circuit or an evaluation.
+    pub fn logit_table(&self) -> Option<&LogitTable<'a>> {
+        let sum_up = || {
+            let run = self.network().filter(|run| run.circuit.is_some())?;
+            let logits = self.evaluation()?.logits.view();
+            Some(LogitTable::new(logits, &run.group, run.choices.protocol))
+        };
+        self.logit_table.get_or_init(sum_up).as_ref()
     }
 
-    /// Frequency of every neuron, `None` for dead ones; `None` without a grid.
-    ///
-    /// # Errors
-    /// None for a run whose context exists.
-    pub fn neurons(&self) -> Result<Option<&[Option<NeuronFrequency>]>> {
-        if self.neurons.get().is_none() {
-            let grid = self.grid();
-            let find = |(run, grid): (&RunContext, &Grid)| {
-                circuits::neuron_frequencies(run.p(), grid.neurons.view())
-            };
-            let _ = self.neurons.set(self.network().zip(grid).map(find).transpose()?);
-        }
-        Ok(self.neurons.get().and_then(Option::as_deref))
+    /// Every loss of the circuit; with no keys where nothing fixes them. `None` as for
+    /// [`View::logit_table`].
+    pub fn losses(&self) -> Option<&CircuitLosses> {
+        let measure = || {
+            let circuit = self.network()?.circuit.as_ref()?;
+            let (logits, table) = (self.evaluation()?.logits.view(), self.logit_table()?);
+            let keys = self.keys().unwrap_or_default();
+            Some(CircuitLosses::new(logits, table, &keys, &circuit.train, &circuit.test))
+        };
+        self.losses.get_or_init(measure).as_ref()
+    }
+
+    /// Frequency of every neuron, `None` for dead ones; `None` without an evaluation.
+    pub fn neurons(&self) -> Option<&[Option<NeuronFrequency>]> {
+        let find = || {
+            let group = &self.network()?.group;
+            Some(self.evaluation()?.neurons.frequencies(group))
+        };
+        self.neurons.get_or_init(find).as_deref()
     }
 
     /// Singular values of every matrix, slice by slice for tensors with more than two axes.

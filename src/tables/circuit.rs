@@ -15,7 +15,10 @@ table! {
     /// is the mean cross-entropy; w_k = 2πk/p; R_k is the part of L in the directions
     /// cos w_k(a+b) and sin w_k(a+b) of the inputs; K are the key frequencies, fixed once by the
     /// final checkpoint of the run; L_K is the sum of R_k over K; mean is the mean of L over all
-    /// inputs, per class.
+    /// inputs, per class. Other choices of the directions (`--protocol`) and of K (`--keys`) stand in
+    /// the metadata of the file. Of `sub` a+b is a−b. Of `mul` and `div` a, b and c are discrete
+    /// logarithms of residues, p in w_k is p−1, and all but the first four columns and the weights are
+    /// over the pairs without a 0.
     struct ProgressRow, table "progress", version 1, key [run, step];
 
     /// Run name: the name of its folder.
@@ -76,7 +79,8 @@ table! {
     /// L are the logits of all p² inputs (a,b) over the p real classes c, without `=`, in f64; CE
     /// is the mean cross-entropy; w_k = 2πk/p; R_k is the part of L in the directions
     /// cos w_k(a+b) and sin w_k(a+b) of the inputs; mean is the mean of L over all inputs, per
-    /// class.
+    /// class. For other tasks and choices as `progress` says; with p−1 even the last frequency, (p−1)/2,
+    /// has a cosine only.
     struct FrequencyRow, table "frequencies", version 1, key [run, step, frequency];
 
     /// Run name: the name of its folder.
@@ -107,7 +111,8 @@ table! {
     /// One Fourier frequency in one weight matrix of one checkpoint.
     ///
     /// The basis over tokens or classes x is orthonormal: 1/√p for k = 0, then √(2/p) cos w_k x
-    /// and √(2/p) sin w_k x with w_k = 2πk/p; the row and class of `=` are left out.
+    /// and √(2/p) sin w_k x with w_k = 2πk/p; the row and class of `=` are left out. Of `mul` and `div`
+    /// x is the discrete logarithm of a residue but 0, and p is p−1; the last cosine is (−1)^x/√(p−1).
     struct FourierRow, table "fourier", version 1, key [run, step, object, frequency];
 
     /// Run name: the name of its folder.
@@ -126,15 +131,16 @@ table! {
     /// L2 norm, over the other axis, of the coefficients of √(2/p) cos w_k x, or of 1/√p if
     /// k = 0; null if it is not finite.
     cos_norm: Option<f64>,
-    /// L2 norm, over the other axis, of the coefficients of √(2/p) sin w_k x; null if k = 0, or
-    /// if it is not finite.
+    /// L2 norm, over the other axis, of the coefficients of √(2/p) sin w_k x; null if k = 0, if it is
+    /// not finite, or for the last k of `mul` and `div`.
     sin_norm: Option<f64>,
     /// √(cos_norm² + sin_norm²), for k = 0 cos_norm; null if it is not finite.
     norm: Option<f64>,
 }
 
 table! {
-    /// One neuron of the MLP of one checkpoint.
+    /// One neuron of the MLP of one checkpoint. Of `mul` and `div` over the pairs without a 0, in waves of
+    /// discrete logarithms.
     struct NeuronRow, table "neurons", version 1, key [run, step, neuron];
 
     /// Run name: the name of its folder.
@@ -143,7 +149,8 @@ table! {
     step: i64 ["steps"],
     /// Index of the neuron, from 0.
     neuron: i64,
-    /// The frequency k that explains most of the neuron's output over the inputs (a,b), ties to
+    /// The frequency k that explains most of the neuron's output over the inputs (a,b): neurons of one
+    /// k are a cluster. Ties to
     /// the lowest; null if the neuron is dead.
     frequency: Option<i64> ["cycles/p"],
     /// Share of the variance of the neuron's output in the terms {1, cos, sin}² of `frequency`,

@@ -13,6 +13,7 @@
 //!
 //! Bytes only: the engines read the archive, and commit these bytes under a final name.
 
+mod ablations;
 mod archive;
 mod cell;
 mod circuit;
@@ -31,6 +32,7 @@ mod status;
 mod tests;
 mod toy;
 
+pub use ablations::{AblationRow, ActivationRow, CircuitRow};
 pub use archive::{CheckpointRow, FailureRow, TrainingRow};
 pub use cell::{Cell, Dtype, Scalar};
 pub use circuit::{FourierRow, FrequencyRow, NeuronRow, ProgressRow};

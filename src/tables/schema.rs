@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 use super::row::{Column, Row};
 use super::status::Status;
 use super::{
-    BarrierRow, BasinRow, CheckpointRow, CurvatureRow, FailureRow, FourierRow, FrequencyRow,
-    InterpolationRow, MovementRow, NeuronRow, PlanePointRow, ProgressRow, ResemblanceRow,
-    SingularValueRow, SpectralDensityRow, SpectrumRow, SurfaceRow, ToyRow, ToySliceRow,
-    TrainingRow, TrajectoryRow,
+    AblationRow, ActivationRow, BarrierRow, BasinRow, CheckpointRow, CircuitRow, CurvatureRow,
+    FailureRow, FourierRow, FrequencyRow, InterpolationRow, MovementRow, NeuronRow, PlanePointRow,
+    ProgressRow, ResemblanceRow, SingularValueRow, SpectralDensityRow, SpectrumRow, SurfaceRow,
+    ToyRow, ToySliceRow, TrainingRow, TrajectoryRow,
 };
 use crate::error::{Error, Result};
 
@@ -26,6 +26,9 @@ macro_rules! every_row {
             $function::<FrequencyRow>(),
             $function::<FourierRow>(),
             $function::<NeuronRow>(),
+            $function::<AblationRow>(),
+            $function::<CircuitRow>(),
+            $function::<ActivationRow>(),
             $function::<SpectrumRow>(),
             $function::<SingularValueRow>(),
             $function::<MovementRow>(),

@@ -275,7 +275,8 @@ fn heads_of_another_width_are_no_network_of_ours() {
 fn the_layout_of_transformer_lens_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let own = dir.path().join("own");
-    analyze(&fixture("tiny"), &own).exits(0);
+    // The other files hold f64, which is evaluated in f64.
+    groundswell(args!["analyze", fixture("tiny"), "--out", &own, "--precision", "f64"]).exits(0);
     let (run, root) = (tiny(&dir.path().join("source")), dir.path().join("lens"));
     for step in TINY_STEPS {
         let bytes = in_transformer_lens_layout(&checkpoint(&run, step));

@@ -8,6 +8,7 @@ mod analyze_cli;
 mod architecture;
 mod audit_cli;
 mod bad_files;
+mod choices;
 mod curvature_cli;
 mod determinism;
 mod dynamics;

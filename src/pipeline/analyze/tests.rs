@@ -16,6 +16,7 @@ const ERRORS: [(&str, i32); 4] = [("EIO", 5), ("ENOSPC", 28), ("EFBIG", 27), ("E
 static FIXTURE: LazyLock<PathBuf> =
     LazyLock::new(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny"));
 static OPTIONS: LazyLock<archive::Options> = LazyLock::new(archive::Options::default);
+static CHOICES: LazyLock<Choices> = LazyLock::new(Choices::default);
 static NO_SIGNAL: AtomicUsize = AtomicUsize::new(0);
 
 /// An analysis with one thread, so that the n-th operation is the same one each time.
@@ -28,6 +29,7 @@ fn request(out: &Path) -> Request<'_> {
         shard: None,
         threads: 1,
         strict: false,
+        choices: &CHOICES,
         trajectory_weights: Weighting::Time,
         memory_limit: None,
         locking: Locking::On,

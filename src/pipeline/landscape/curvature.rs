@@ -22,7 +22,7 @@ use crate::blas;
 use crate::error::{Error, Result};
 use crate::landscape::lanczos::{self, Eigenpair, Node, Probe, Stopped};
 use crate::landscape::objective::Loss;
-use crate::pipeline::measures::losses::circuit_status;
+use crate::pipeline::measures::losses::landscape_status;
 use crate::pipeline::measures::spectra::no_spectrum;
 use crate::pipeline::output::{self, Output};
 use crate::pipeline::run::{RunContext, list};
@@ -267,7 +267,7 @@ impl Item<'_> {
             return Ok(Found::none(Status::NonFinite));
         }
         let Some(objective) = objective(self.loss, context) else {
-            return Ok(Found::none(match circuit_status(context) {
+            return Ok(Found::none(match landscape_status(context) {
                 Status::Ok => Status::Empty,
                 status => status,
             }));

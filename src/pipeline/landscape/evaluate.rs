@@ -61,7 +61,7 @@ pub(super) fn task<'a>(context: &'a RunContext, labels: &'a [usize]) -> Task<'a>
         train: &context.data.train,
         test: &context.data.test,
         all: &context.all,
-        circuit: context.circuit(),
+        circuit: context.sum_circuit(),
     }
 }
 

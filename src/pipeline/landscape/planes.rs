@@ -20,7 +20,7 @@ use crate::blas;
 use crate::error::{Error, Result};
 use crate::landscape::filters::Vectors;
 use crate::landscape::plane::{Axis, Projection};
-use crate::pipeline::measures::losses::circuit_status;
+use crate::pipeline::measures::losses::landscape_status;
 use crate::pipeline::output::{self, Output};
 use crate::pipeline::run::{RunContext, Subject, list};
 use crate::pipeline::{Observe, Summary, in_parallel, patience};
@@ -331,7 +331,7 @@ impl<'a> Survey<'a> {
                 excluded_loss_train: heights.excluded,
                 restricted_loss_all: heights.restricted,
                 status: match heights.train {
-                    Some(_) => circuit_status(&self.context),
+                    Some(_) => landscape_status(&self.context),
                     None => Status::Overflow,
                 },
             });
@@ -360,7 +360,7 @@ impl<'a> Survey<'a> {
                 status: match (place, own.train) {
                     (Err(status), _) => *status,
                     (Ok(_), None) => Status::Overflow,
-                    (Ok(_), Some(_)) => circuit_status(&self.context),
+                    (Ok(_), Some(_)) => landscape_status(&self.context),
                 },
             }
         });

@@ -1,18 +1,13 @@
 //! Tables `progress`, `frequencies`, `fourier` and `neurons`: the trigonometric circuit.
 
-use ndarray::{ArrayView2, s};
-
 use super::Measure;
 use super::losses::{Losses, circuit_status};
-use crate::circuits::{self, CLEAR_FVE, NeuronFrequency};
+use crate::circuits;
 use crate::config::Activation;
 use crate::error::Result;
 use crate::fourier;
-use crate::model::{Network, names};
-use crate::params::Params;
 use crate::pipeline::run::list;
 use crate::pipeline::view::View;
-use crate::progress;
 use crate::tables::{FourierRow, FrequencyRow, NeuronRow, ProgressRow, Status};
 
 /// Table `progress`.
@@ -33,50 +28,53 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
     let Some(run) = view.network() else {
         return Ok(ProgressRow { status: Status::UnknownNetwork, ..row });
     };
-    let (Some(params), Some(grid)) = (view.params(), view.grid()) else {
+    let (Some(params), Some(evaluated)) = (view.params(), view.evaluation()) else {
         return Ok(ProgressRow { status: view.unusable(), ..row });
     };
+    // The circuit of a product leaves out the pairs with a 0, which have a loss all the same.
+    let whole = run.circuit.as_ref().is_some_and(|circuit| circuit.whole);
     let Losses { train_loss, test_loss, train_accuracy, test_accuracy } =
-        Losses::new(run, grid.logits.view());
+        match view.losses().filter(|_| whole) {
+            Some(losses) => Losses::of_circuit(losses),
+            None => Losses::new(run, evaluated.logits.view()),
+        };
     let gini =
-        |object: ArrayView2<'_, f64>| fourier::gini(&run.transform.norms(object).rows.to_vec());
-    let gini_w_e = match &run.net {
-        Network::Transformer(_) => gini(params.matrix(names::W_E).slice(s![.., ..run.p()])),
-        Network::Mlp(_) => None, // no embedding
-    };
+        |object: &str| fourier::gini(view.norms_of(object)?.rows.as_slice().expect("one row"));
     let row = ProgressRow {
         train_loss,
         test_loss,
         train_accuracy,
         test_accuracy,
-        gini_w_e,
-        gini_w_l: gini(circuits::w_l(&run.net, params).view()),
+        gini_w_e: gini("W_E"),
+        gini_w_l: gini("W_L"),
         sum_sq_weights: Some(params.values.iter().map(|w| w * w).sum()),
         status: circuit_status(run),
         ..row
     };
-    let (Some((sums, keys)), Some(table)) = (run.circuit(), view.logit_table()?) else {
+    let (Some(circuit), Some(keys), Some(table), Some(losses)) =
+        (&run.circuit, view.keys(), view.logit_table(), view.losses())
+    else {
         return Ok(row);
     };
-    let restricted = progress::restricted(table, keys);
-    let excluded = progress::excluded(grid.logits.view(), table, keys, sums, &run.all);
-    let (train, test) = (&run.data.train, &run.data.test);
-    // Restricted losses belong to sum indices, excluded ones to inputs (all are labelled here).
-    let by_sum = |inputs: &[usize]| inputs.iter().map(|input| sums[*input]).collect::<Vec<_>>();
-    let (train_sums, test_sums) = (by_sum(train), by_sum(test));
-    let (logit_fve, logit_fve_centred) =
-        progress::variance_explained(grid.logits.view(), table, keys);
+    let (train, test) = (&losses.train, &losses.test);
+    let sizes = [circuit.train.len() as f64, circuit.test.len() as f64];
+    // Every input of the group is in one of the splits.
+    let both = |parts: [Option<f64>; 2]| {
+        let sum: f64 = parts.iter().zip(sizes).map(|(mean, n)| mean.unwrap_or(0.0) * n).sum();
+        Some(sum / (sizes[0] + sizes[1]))
+    };
+    let (logit_fve, logit_fve_centred) = table.variance_explained(&keys);
     Ok(ProgressRow {
-        restricted_loss_all: restricted.mean_loss(&by_sum(&run.all)),
-        restricted_loss_train: restricted.mean_loss(&train_sums),
-        restricted_loss_test: restricted.mean_loss(&test_sums),
-        restricted_accuracy_test: restricted.accuracy(&test_sums),
-        excluded_loss_all: excluded.mean_loss(&run.all),
-        excluded_loss_train: excluded.mean_loss(train),
-        excluded_loss_test: excluded.mean_loss(test),
+        restricted_loss_all: both([train.restricted_loss, test.restricted_loss]),
+        restricted_loss_train: train.restricted_loss,
+        restricted_loss_test: test.restricted_loss,
+        restricted_accuracy_test: test.restricted_accuracy,
+        excluded_loss_all: both([train.excluded_loss, test.excluded_loss]),
+        excluded_loss_train: train.excluded_loss,
+        excluded_loss_test: test.excluded_loss,
         logit_fve,
         logit_fve_centred,
-        key_frequencies: Some(list(keys)),
+        key_frequencies: Some(list(&keys)),
         ..row
     })
 }
@@ -90,38 +88,33 @@ impl Measure for Frequencies {
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<FrequencyRow>> {
         let Some(run) = view.network() else { return Ok(Vec::new()) };
-        let norm = view.grid().map(|grid| grid.logits.iter().map(|x| x * x).sum::<f64>().sqrt());
-        let every_sum: Vec<usize> = match &run.sums {
-            Some(sums) => run.all.iter().map(|input| sums[*input]).collect(),
-            None => Vec::new(),
-        };
-        let (table, neurons) = (view.logit_table()?, view.neurons()?);
-        let rows = (1..=fourier::frequencies(run.p())).map(|k| {
+        let (table, losses) = (view.logit_table(), view.losses());
+        let last = fourier::frequencies(run.group.order());
+        let counts = view
+            .neurons()
+            .filter(|_| run.net.activation() != Activation::Quadratic)
+            .map(|all| circuits::clear_neurons(all, last));
+        let keys = view.keys();
+        let rows = (1..=last).map(|k| {
             let row = FrequencyRow {
                 run: run.name.clone(),
                 step: view.step(),
                 frequency: k as i64,
-                is_key: run.keys.as_ref().is_some_and(|keys| keys.keys.contains(&k)),
+                is_key: keys.as_ref().is_some_and(|keys| keys.contains(&k)),
                 ..Default::default()
             };
-            let (Some(sums), Some(grid), Some(table)) = (&run.sums, view.grid(), table) else {
-                let status = if run.sums.is_none() { Status::NotPeriodic } else { view.unusable() };
+            let (Some(table), Some(losses)) = (table, losses) else {
+                let status =
+                    if run.circuit.is_none() { Status::NotPeriodic } else { view.unusable() };
                 return FrequencyRow { status, ..row };
             };
-            let coefficient = table.coefficient(k);
-            let train = &run.data.train;
-            let excluded = progress::excluded(grid.logits.view(), table, &[k], sums, train);
-            let own = |neuron: &&Option<NeuronFrequency>| {
-                neuron.is_some_and(|n| n.frequency == k && n.fve >= CLEAR_FVE)
-            };
+            let (coefficient, norm) = (table.coefficient(k), table.norm());
             FrequencyRow {
                 logit_coefficient: Some(coefficient),
-                logit_cosine: norm.filter(|norm| *norm > 0.0).map(|norm| coefficient / norm),
-                excluded_loss_train: excluded.mean(),
-                restricted_loss_all: progress::restricted(table, &[k]).mean_loss(&every_sum),
-                neuron_count: neurons
-                    .filter(|_| run.net.activation() != Activation::Quadratic)
-                    .map(|all| all.iter().filter(own).count() as i64),
+                logit_cosine: (norm > 0.0).then(|| coefficient / norm),
+                excluded_loss_train: losses.single[k - 1].excluded_train,
+                restricted_loss_all: losses.single[k - 1].restricted_all,
+                neuron_count: counts.as_ref().map(|counts| counts[k - 1] as i64),
                 status: circuit_status(run),
                 ..row
             }
@@ -139,21 +132,30 @@ impl Measure for FourierNorms {
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<FourierRow>> {
         let Some(run) = view.network() else { return Ok(Vec::new()) };
-        // Without finite weights the names of the objects are still known: from weights of zero.
-        let zeros = Params::zeros(run.net.layout());
-        let params = view.params();
-        let finite = |x: f64| params.is_some().then_some(x).filter(|x| x.is_finite());
+        let row = |object: &str, k: usize| FourierRow {
+            run: run.name.clone(),
+            step: view.step(),
+            object: object.to_owned(),
+            frequency: k as i64,
+            ..FourierRow::default()
+        };
+        let Some(objects) = view.object_norms() else {
+            // The names of the objects are known all the same.
+            let last = fourier::frequencies(run.group.order());
+            let names = circuits::object_names(&run.net).into_iter();
+            return Ok(names
+                .flat_map(|name| (0..=last).map(move |k| (name.clone(), k)))
+                .map(|(name, k)| row(&name, k))
+                .collect());
+        };
+        let finite = |x: f64| Some(x).filter(|x| x.is_finite());
         let mut rows = Vec::new();
-        for object in circuits::objects(&run.net, params.unwrap_or(&zeros)) {
-            let norms = run.transform.norms(object.columns.view());
+        for (name, norms) in objects {
             rows.extend((0..=norms.frequencies()).map(|k| FourierRow {
-                run: run.name.clone(),
-                step: view.step(),
-                object: object.name.clone(),
-                frequency: k as i64,
                 cos_norm: finite(norms.cos(k)),
                 sin_norm: norms.sin(k).and_then(finite),
                 norm: finite(norms.norm(k)),
+                ..row(name, k)
             }));
         }
         Ok(rows)
@@ -169,7 +171,7 @@ impl Measure for Neurons {
 
     fn rows(&self, view: &View<'_>) -> Result<Vec<NeuronRow>> {
         let Some(run) = view.network() else { return Ok(Vec::new()) };
-        let neurons = view.neurons()?;
+        let neurons = view.neurons();
         let rows = (0..run.net.d_mlp()).map(|neuron| {
             let found = neurons.map(|all| all[neuron]);
             let known = found.flatten();

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::params::Params;
 use crate::pipeline::run::RunContext;
 use crate::pipeline::view::Grid;
-use crate::progress::{self, LogitTable, RowLosses};
+use crate::progress::{self, CircuitLosses, LogitTable, RowLosses};
 use crate::tables::Status;
 
 /// Losses of one weight vector, by split; the common part of `progress` and `interpolation`.
@@ -19,6 +19,17 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// The same, as far as it is known from the losses of the circuit.
+    #[must_use]
+    pub fn of_circuit(losses: &CircuitLosses) -> Self {
+        Self {
+            train_loss: losses.train.loss,
+            test_loss: losses.test.loss,
+            train_accuracy: losses.train.accuracy,
+            test_accuracy: losses.test.accuracy,
+        }
+    }
+
     /// Over the p real classes.
     #[must_use]
     pub fn new(run: &RunContext, logits: ArrayView2<'_, f64>) -> Self {
@@ -35,11 +46,17 @@ impl Losses {
 /// Why the circuit's columns of this run are null, if they are.
 #[must_use]
 pub fn circuit_status(run: &RunContext) -> Status {
-    match (&run.sums, &run.keys) {
+    match (&run.circuit, &run.keys) {
         (None, _) => Status::NotPeriodic,
         (Some(_), None) => Status::Missing,
         (Some(_), Some(_)) => Status::Ok,
     }
+}
+
+/// The same for landscapes, which know the circuits of sums alone.
+#[must_use]
+pub fn landscape_status(run: &RunContext) -> Status {
+    if run.sums.is_none() { Status::NotPeriodic } else { circuit_status(run) }
 }
 
 /// What is evaluated at one point of a line: losses, and those of each algorithm alone.
@@ -60,15 +77,16 @@ pub fn point_losses(run: &RunContext, params: &Params<f64>) -> Result<PointLosse
     };
     let logits = &grid.logits;
     let plain = Losses::new(run, logits.view());
-    let Some((sums, keys)) = run.circuit() else {
+    let (Some(circuit), Some(keys)) = (&run.circuit, run.keys()) else {
         return Ok(PointLosses { plain, ..Default::default() });
     };
-    let table = LogitTable::new(logits.view(), sums)?;
-    let excluded = progress::excluded(logits.view(), &table, keys, sums, &run.data.train);
-    let every_sum: Vec<usize> = run.all.iter().map(|input| sums[*input]).collect();
+    let table = LogitTable::new(logits.view(), &run.group, run.choices.protocol);
+    let component = table.component(keys);
+    let excluded = progress::excluded(logits.view(), &table, &component, &circuit.train);
+    let restricted = progress::restricted(&table, &component, &circuit.all);
     Ok(PointLosses {
         plain,
         excluded_loss_train: excluded.mean(),
-        restricted_loss_all: progress::restricted(&table, keys).mean_loss(&every_sum),
+        restricted_loss_all: restricted.mean(),
     })
 }

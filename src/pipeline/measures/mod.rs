@@ -3,11 +3,13 @@
 //! Nothing is computed here; a measure names the columns of what the mathematics returns, and gives
 //! the reason where it returns nothing. What several measures need is computed once, by [`View`].
 
+mod ablations;
 mod checkpoints;
 mod circuit;
 pub mod losses;
 pub(super) mod spectra;
 
+pub use ablations::{Ablations, Activations, Circuits};
 pub use checkpoints::Checkpoints;
 pub use circuit::{FourierNorms, Frequencies, Neurons, Progress};
 pub use spectra::{SingularValues, Spectra};
@@ -18,8 +20,9 @@ use super::view::View;
 use crate::config::names::named_enum;
 use crate::error::Result;
 use crate::tables::{
-    self, CheckpointRow, FourierRow, FrequencyRow, Joinable, MovementRow, NeuronRow, ProgressRow,
-    Row, SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
+    self, AblationRow, ActivationRow, CheckpointRow, CircuitRow, FourierRow, FrequencyRow,
+    Joinable, MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow,
+    TrajectoryRow,
 };
 
 /// What a measure looks at to make rows.
@@ -135,6 +138,10 @@ measures! {
     Frequencies = "frequencies": frequencies: FrequencyRow = Frequencies;
     Fourier = "fourier": fourier: FourierRow = FourierNorms;
     Neurons = "neurons": neurons: NeuronRow = Neurons;
+    /// On request, of the checkpoints asked for, like the next two
+    Ablations = "ablations": ablations: AblationRow = Ablations;
+    Circuits = "circuits": circuits: CircuitRow = Circuits;
+    Activations = "activations": activations: ActivationRow = Activations;
     /// Brings `singular_values`
     Spectra = "spectra":
         spectra: SpectrumRow = Spectra, singular_values: SingularValueRow = SingularValues;
@@ -157,6 +164,13 @@ impl MeasureKind {
     /// Whether the run's network and its key frequencies decide the rows, beside the weights.
     #[must_use]
     pub fn is_of_network(self) -> bool {
-        matches!(self, Self::Progress | Self::Frequencies | Self::Fourier | Self::Neurons)
+        let of_all = [Self::Progress, Self::Frequencies, Self::Fourier, Self::Neurons];
+        of_all.contains(&self) || self.is_on_request()
+    }
+
+    /// Whether it is made only when it is named, and of the checkpoints that `--at` names.
+    #[must_use]
+    pub fn is_on_request(self) -> bool {
+        matches!(self, Self::Ablations | Self::Circuits | Self::Activations)
     }
 }
