@@ -160,7 +160,7 @@ fn forecast(found: &Forecast) -> String {
     let Forecast { units, units_left, checkpoints, bytes, memory, .. } = found;
     format!(
         "measures     {}\nunits        {units_left} of {units} to compute\n\
-         checkpoints  {checkpoints} to read, {}\nmemory       {} at most for checkpoints in work\n",
+         checkpoints  {checkpoints} to read, {}\nmemory       about {} for checkpoints in work\n",
         names.join(", "),
         HumanBytes(*bytes),
         HumanBytes(*memory),

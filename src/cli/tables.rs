@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::source::SourceArgs;
 use super::{print, shared_progress, signals, summarise};
 use crate::durable::Locking;
-use crate::pipeline::status::Part;
+use crate::pipeline::status::Count;
 use crate::pipeline::{merge as joining, status as standing, verify as checking};
 
 /// Join what the shards of an analysis computed into tables.
@@ -80,8 +80,9 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<u8> {
         found.checkpoints,
         found.runs
     );
-    let line =
-        |name: &str, Part { done, of }: Part| format!("  {name:<14} {done:>7} of {of:>7} units\n");
+    let line = |name: &str, Count { done, of }: Count| {
+        format!("  {name:<14} {done:>7} of {of:>7} units\n")
+    };
     for (kind, part) in &found.measures {
         text += &line(kind.name(), *part);
     }

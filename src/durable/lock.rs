@@ -52,11 +52,7 @@ impl Lock {
     pub fn exclusive(path: &Path) -> Result<Self> {
         let mut file = open(path)?;
         settle(path, file.try_lock())?;
-        let holder = format!("pid {} on host {} since {}\n", std::process::id(), host(), now());
-        // Not synced: after a power loss nobody holds the lock anyway.
-        file.set_len(0)
-            .and_then(|()| file.write_all(holder.as_bytes()))
-            .map_err(Error::write(path))?;
+        sign(path, &mut file)?;
         Ok(Self { _file: Some(file) })
     }
 
@@ -65,8 +61,10 @@ impl Lock {
     /// # Errors
     /// As [`Lock::exclusive`].
     pub fn shared(path: &Path) -> Result<Self> {
-        let file = open(path)?;
+        let mut file = open(path)?;
         settle(path, file.try_lock_shared())?;
+        // Of several holders the last to come is named.
+        sign(path, &mut file)?;
         Ok(Self { _file: Some(file) })
     }
 }
@@ -81,6 +79,13 @@ fn open(path: &Path) -> Result<File> {
         .truncate(false)
         .open(path)
         .map_err(Error::write(path))
+}
+
+/// Say who holds the lock.
+fn sign(path: &Path, file: &mut File) -> Result<()> {
+    let holder = format!("pid {} on host {} since {}\n", std::process::id(), host(), now());
+    // Not synced: after a power loss nobody holds the lock anyway.
+    file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(Error::write(path))
 }
 
 fn settle(path: &Path, tried: Result<(), TryLockError>) -> Result<()> {

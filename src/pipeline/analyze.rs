@@ -22,11 +22,12 @@ use super::measures::{MeasureKind, Scope};
 use super::merge::{self, Complete};
 use super::output::Output;
 use super::run::Choices;
+use super::stop::Stop;
 use super::store::inputs::Inputs;
 use super::store::journal::{Journal, Line};
 use super::store::plan::{self, Part, Plan, Unit};
 use super::store::{self, Progress, Shard, Store};
-use super::work::{Stop, Work};
+use super::work::Work;
 use super::{Observe, Summary, pool};
 use crate::archive;
 use crate::durable::{self, Locking};
@@ -89,18 +90,19 @@ impl Job {
         inputs.hash_changed(lines_of(&all, &units, &journal), request.threads, request.stop)?;
         self.refuse_stale(&output, &all, &units, &journal, &inputs)?;
 
-        let current = |line: &Line| inputs.are_those_of(line);
-        let before = Progress::of(&self.plan, &units, &journal, current);
+        let current = believed(&inputs, request.strict);
+        let before = Progress::of(&self.plan, &units, &journal, &current);
+        let others = Progress::of(&all, &units, &journal, |_| true);
+        let failures = merge::failures(&self.plan, &merge::complete(others));
+        write_plan(request.out, &self.plan)?;
         if before.is_done.iter().all(|done| *done) {
             let lines = merge::complete(before);
-            if merge::is_joined(&output, &self.plan, &lines)? {
-                let failures = merge::failures(&self.plan, &lines);
+            if merge::is_joined(&output, &self.plan, &lines, &failures)? {
                 summary.count(&lines, &failures);
                 return Ok(summary);
             }
         }
         summary.warnings.extend(changed(&self.plan, &units, &journal, &inputs));
-        write_plan(request.out, &self.plan)?;
         let (lines, lost) =
             self.compute(request, &units, Shard::ALL, &journal, &inputs, observe, &mut summary)?;
         summary.warnings.extend(lost);
@@ -108,7 +110,9 @@ impl Job {
         let done = Progress::of(&self.plan, &units, &journal, |_| true);
         let lines: Complete<'_> = merge::complete(done);
         merge::refuse_unusable(&self.plan, &lines, request.archive)?;
-        merge::join(&mut output, &self.plan, &lines, &mut summary)?;
+        let everything = merge::complete(Progress::of(&all, &units, &journal, |_| true));
+        let failures = merge::failures(&self.plan, &everything);
+        merge::join(&mut output, &self.plan, &lines, failures, &mut summary)?;
         Ok(summary)
     }
 
@@ -134,7 +138,7 @@ impl Job {
     ) -> Result<()> {
         let mut others = all.clone();
         others.measures.retain(|kind, _| !self.plan.measures.contains_key(kind));
-        let progress = Progress::of(&others, units, journal, |line| inputs.are_those_of(line));
+        let progress = Progress::of(&others, units, journal, |line| inputs.are_unchanged(line));
         let is_stale = |(kind, lines): (MeasureKind, Vec<Option<&Line>>)| {
             let known: Option<Vec<&Line>> = lines.into_iter().collect();
             let now = known.map(|lines| merge::provenance(&others, kind, &lines));
@@ -146,7 +150,11 @@ impl Job {
         }
         Err(Error::OtherRun {
             path: output.dir().to_owned(),
-            differences: format!("{} were computed from other checkpoints", stale.join(", ")),
+            differences: format!(
+                "{} were computed from other checkpoints, or nothing says from which; \
+                 without --measures, or with these too, they are computed again",
+                stale.join(", ")
+            ),
         })
     }
 
@@ -163,17 +171,18 @@ impl Job {
         observe: Observe<'_>,
         summary: &mut Summary,
     ) -> Result<(Vec<Line>, Option<String>)> {
-        let store = Store::open(request.out, shard)?;
+        let store = Store::open(request.out, shard, journal)?;
+        let is_current = believed(inputs, request.strict);
         let private = request.out.join(store::PRIVATE);
         let pool = pool(request.threads)?;
         // Which of the believed lines have lost their blocks.
         let believed: Vec<&Line> =
-            lines_of(&self.plan, units, journal).filter(|line| inputs.are_those_of(line)).collect();
+            lines_of(&self.plan, units, journal).filter(|line| is_current(line)).collect();
         let lost: BTreeSet<&str> = pool.install(|| {
             let lost = believed.par_iter().filter(|line| !store::is_intact(&private, line));
             lost.map(|line| line.basis.as_str()).collect()
         });
-        let valid = |line: &Line| inputs.are_those_of(line) && !lost.contains(line.basis.as_str());
+        let valid = |line: &Line| is_current(line) && !lost.contains(line.basis.as_str());
         let left: Vec<(&Unit, Vec<MeasureKind>)> = units
             .iter()
             .map(|unit| {
@@ -223,6 +232,7 @@ impl Job {
             io_timeout,
             strict: request.strict,
             stop: Stop::new(request.stop),
+            committed: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
             total,
             observe,
@@ -248,7 +258,7 @@ impl Job {
             take(vec![pool.install(|| work.unit(unit, kinds))])?;
         }
         if let Some(signal) = work.stop.signal().filter(|_| stopped) {
-            let done = summary.reused + work.done.load(Ordering::Relaxed);
+            let done = summary.reused + work.committed.load(Ordering::Relaxed);
             return Err(Error::Interrupted {
                 signal: i32::try_from(signal).unwrap_or(2),
                 done: format!("{done} of {all} checkpoints done; run again to resume"),
@@ -259,6 +269,12 @@ impl Job {
             .then(|| format!("{} blocks were damaged or gone, and computed again", lost.len()));
         Ok((committed, lost))
     }
+}
+
+/// Which lines count: those about files as they are now and, where the user is strict, of which there is
+/// nothing to say.
+fn believed<'a>(inputs: &'a Inputs<'_>, strict: bool) -> impl Fn(&Line) -> bool + 'a {
+    move |line| inputs.are_those_of(line) && (line.is_flawless || !strict)
 }
 
 /// The lines about these units, whatever they are worth.

@@ -10,7 +10,7 @@ use super::measures::Measure;
 use super::patience::patiently;
 use super::run::{Choices, Subject};
 use super::store::journal::ReadFile;
-use super::view::View;
+use super::view::{self, View};
 use crate::archive::{Archive, Checkpoint, CheckpointRef, Run, escaped};
 use crate::error::{Error, Result};
 use crate::tables::{FailureRow, Status};
@@ -135,9 +135,18 @@ impl Item<'_> {
         })
     }
 
-    /// Load and check, and no more.
-    pub(super) fn read(&self, archive: &Archive) -> (ReadFile, Result<(), Box<Failed>>) {
-        self.load(archive, |_| Ok(()))
+    /// Load and check, with `strict` also what it holds, and no more.
+    pub(super) fn read(
+        &self,
+        archive: &Archive,
+        strict: bool,
+    ) -> (ReadFile, Result<(), Box<Failed>>) {
+        self.load(
+            archive,
+            |checkpoint| {
+                if strict { view::require_flawless(&checkpoint) } else { Ok(()) }
+            },
+        )
     }
 
     fn load<R>(

@@ -123,6 +123,7 @@ fn planned_run(archive: &Archive, run: &archive::Run, subject: &Subject) -> Plan
         step: file.step,
         file: relative(&file.path, &archive.path),
         bytes: file.bytes,
+        blake3: file.blake3.clone(),
     };
     let circuit = subject.network.as_ref().map(|network| {
         let keys = network.keys.as_ref();
@@ -145,6 +146,8 @@ fn subject_digest(run: &archive::Run, subject: &Subject) -> String {
     };
     add(format!("{:?}", run.facts).as_bytes());
     add(format!("{:?}", subject.shapes).as_bytes());
+    // Of a network of another program, the sizes come from its checkpoints.
+    add(format!("{:?}", subject.network.as_ref().map(|network| &network.net)).as_bytes());
     if let Some(Split::File(pairs)) = &run.facts.split {
         add(&std::fs::read(pairs).unwrap_or_default());
     }

@@ -41,12 +41,15 @@ pub fn merge(tables: &Path, locking: Locking) -> Result<Summary> {
     }
     let mut summary = Summary { warnings: journal.damaged.clone(), ..Summary::default() };
     let lines = complete(progress);
-    if is_joined(&output, &plan, &lines)? {
-        summary.skipped = failures(&plan, &lines).len();
+    refuse_mixed(&lines, tables)?;
+    let failures = failures(&plan, &lines);
+    if is_joined(&output, &plan, &lines, &failures)? {
+        summary.count(&lines, &failures);
+        remove_all_parts(tables, &lines)?;
         return Ok(summary);
     }
     refuse_unusable(&plan, &lines, tables)?;
-    join(&mut output, &plan, &lines, &mut summary)?;
+    join(&mut output, &plan, &lines, failures, &mut summary)?;
     summary.computed = plan.checkpoints();
     Ok(summary)
 }
@@ -57,6 +60,11 @@ fn incomplete(tables: &Path, plan: &Plan, missing: &BTreeSet<usize>) -> Error {
         named.push(format!("and {} more", missing.len() - named.len()));
     }
     let (n, named) = (plan.shards, named.join(", "));
+    if n == 1 {
+        let missing = "the analysis is not complete".into();
+        let help = "run it again: it goes on where it ended, and joins its tables itself".into();
+        return Error::Incomplete { path: tables.to_owned(), missing, help };
+    }
     Error::Incomplete {
         path: tables.to_owned(),
         missing: format!("{} of {n} shards are not complete: {named}", missing.len()),
@@ -65,6 +73,22 @@ fn incomplete(tables: &Path, plan: &Plan, missing: &BTreeSet<usize>) -> Error {
              what they have done is not done again"
         ),
     }
+}
+
+/// A file that was edited between two shards must not stand in the tables in both its forms.
+fn refuse_mixed(lines: &Complete<'_>, tables: &Path) -> Result<()> {
+    let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+    for read in lines.values().flatten().flat_map(|line| line.files.iter()) {
+        let Some(digest) = &read.blake3 else { continue };
+        if known.insert(&read.file, digest).is_some_and(|other| other != digest) {
+            return Err(Error::Incomplete {
+                path: tables.to_owned(),
+                missing: format!("{} changed between one shard and another", read.file),
+                help: "run the shards again: only what changed is computed".into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// All lines, of a progress without gaps.
@@ -89,7 +113,12 @@ pub(super) fn provenance(plan: &Plan, kind: MeasureKind, lines: &[&Line]) -> Val
 ///
 /// # Errors
 /// [`Error::Read`].
-pub(super) fn is_joined(output: &Output, plan: &Plan, lines: &Complete<'_>) -> Result<bool> {
+pub(super) fn is_joined(
+    output: &Output,
+    plan: &Plan,
+    lines: &Complete<'_>,
+    failures: &[FailureRow],
+) -> Result<bool> {
     let mut tables = vec![<FailureRow as tables::Row>::TABLE];
     for (kind, lines) in lines {
         if output.parameters(kind.name()) != Some(&provenance(plan, *kind, lines)) {
@@ -97,7 +126,9 @@ pub(super) fn is_joined(output: &Output, plan: &Plan, lines: &Complete<'_>) -> R
         }
         tables.extend(kind.tables());
     }
-    output.is_intact(&tables)
+    let mut failures = failures.to_vec();
+    failures.sort_by(tables::Row::compare_keys);
+    Ok(output.is_intact(&tables)? && output.rows::<FailureRow>()? == failures)
 }
 
 /// The failures of the whole work: one row for a file, whatever was tried with it.
@@ -127,7 +158,7 @@ pub(super) fn refuse_unusable(plan: &Plan, lines: &Complete<'_>, archive: &Path)
     Err(Error::NothingUsable { path: archive.to_owned(), found })
 }
 
-/// Write the tables of these measures, and the failures.
+/// Write the tables of these measures, and the failures of all.
 ///
 /// # Errors
 /// [`Error::TableFile`] if a block was damaged meanwhile; [`Error::Write`].
@@ -135,6 +166,7 @@ pub(super) fn join(
     output: &mut Output,
     plan: &Plan,
     lines: &Complete<'_>,
+    failures: Vec<FailureRow>,
     summary: &mut Summary,
 ) -> Result<()> {
     let metadata = metadata(plan, lines, summary);
@@ -152,13 +184,17 @@ pub(super) fn join(
             }
         }
     }
-    let failures = failures(plan, lines);
     summary.count(lines, &failures);
     replacement.table(failures, &metadata)?;
     let parameters =
         lines.iter().map(|(kind, lines)| (kind.name().to_owned(), provenance(plan, *kind, lines)));
     summary.tables = replacement.commit(parameters.collect())?;
-    lines.keys().flat_map(|kind| kind.tables()).try_for_each(|table| remove_parts(&folder, table))
+    remove_all_parts(&folder, lines)
+}
+
+/// Remove the parts of tables that were joined.
+fn remove_all_parts(folder: &Path, lines: &Complete<'_>) -> Result<()> {
+    lines.keys().flat_map(|kind| kind.tables()).try_for_each(|table| remove_parts(folder, table))
 }
 
 impl Summary {
@@ -266,6 +302,22 @@ pub(super) fn write_parts(
     Ok(written)
 }
 
+/// Whether all parts of a shard lie there, or the tables that they were joined to.
+pub(super) fn has_parts(tables: &Path, plan: &Plan, shard: Shard) -> bool {
+    let joined = tables.join(crate::tables::manifest::FILE).exists();
+    let mut names = plan.measures.keys().flat_map(|kind| kind.tables());
+    let part =
+        |table: &&str| tables.join(format!("{table}/part-{}.parquet", shard.name())).exists();
+    joined || names.all(|table| part(table))
+}
+
+/// Whether a file is a part of ours: `part-00001-of-00003.parquet`.
+fn is_part(name: &str) -> bool {
+    let number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let numbers = name.strip_prefix("part-").and_then(|rest| rest.strip_suffix(".parquet"));
+    numbers.and_then(|rest| rest.split_once("-of-")).is_some_and(|(k, n)| number(k) && number(n))
+}
+
 /// Remove the parts of a table that was joined, and their folder if nothing else is in it.
 fn remove_parts(tables: &Path, table: &str) -> Result<()> {
     let folder = tables.join(table);
@@ -273,8 +325,7 @@ fn remove_parts(tables: &Path, table: &str) -> Result<()> {
     for entry in entries {
         let path = entry.map_err(Error::read(&folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if durable::is_temporary(&name) || (name.starts_with("part-") && name.ends_with(".parquet"))
-        {
+        if durable::is_temporary(&name) || is_part(&name) {
             durable::remove(&path)?;
         }
     }

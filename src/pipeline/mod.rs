@@ -27,6 +27,7 @@ mod patience;
 pub mod run;
 mod sharded;
 pub mod status;
+mod stop;
 pub mod store;
 pub mod toy;
 pub mod verify;

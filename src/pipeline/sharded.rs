@@ -10,7 +10,7 @@ use super::job::Job;
 use super::run::Subject;
 use super::store::inputs::Inputs;
 use super::store::journal::Journal;
-use super::store::plan::{self, Plan, Unit};
+use super::store::plan::{self, Plan, PlannedCheckpoint, Unit};
 use super::store::{self, Progress, Shard};
 use super::{Observe, Summary, merge};
 use crate::archive::{Archive, CheckpointRef};
@@ -58,15 +58,15 @@ impl Job {
         let (lines, lost) =
             self.compute(request, &own, shard, &journal, &inputs, observe, &mut summary)?;
         summary.warnings.extend(lost);
-        let computed = !lines.is_empty();
+        let is_new = !lines.is_empty() || !merge::has_parts(request.out, &self.plan, shard);
         lines.into_iter().for_each(|line| journal.insert(line));
         let done = Progress::of(&self.plan, &own, &journal, |_| true);
         let lines = merge::complete(done);
         let failures = merge::failures(&self.plan, &lines);
         summary.count(&lines, &failures);
-        let parts = merge::write_parts(request.out, &self.plan, &lines, shard, &mut summary)?;
-        if computed {
-            summary.parts = parts;
+        if is_new {
+            summary.parts =
+                merge::write_parts(request.out, &self.plan, &lines, shard, &mut summary)?;
         }
         Ok(summary)
     }
@@ -80,7 +80,11 @@ impl Job {
         };
         let Some(frozen) = store::read_plan(out)? else {
             write_plan(out, &self.plan)?;
-            return Ok(0);
+            // Without locks another process may have written its own at the same moment.
+            return match store::read_plan(out)? {
+                Some(plan) if plan == self.plan => Ok(0),
+                _ => self.freeze(out, locking),
+            };
         };
         let differs = |what: &str, there: String, here: String| Error::OtherRun {
             path: out.join(plan::FILE),
@@ -147,6 +151,13 @@ fn align(
                 })
             })
             .collect();
+        let other_step = |(file, planned): (&CheckpointRef, &PlannedCheckpoint)| {
+            (file.step != planned.step).then(|| (planned.file.clone(), planned.step, file.step))
+        };
+        let mut both = run.checkpoints.iter().zip(&planned.checkpoints);
+        if let Some((file, there, here)) = both.find_map(other_step) {
+            return Err(other(format!("{file} is step {there} there, {here} here")));
+        }
         newer += files.len();
         archive.runs.push(run);
         subjects.push(subject);

@@ -5,11 +5,10 @@ use std::path::Path;
 use super::measures::MeasureKind;
 use super::merge;
 use super::output;
-use super::store::journal::Journal;
+use super::store::journal::{Journal, Line};
 use super::store::plan::{self, Plan};
 use super::store::{self, Progress};
 use crate::error::{Error, Result};
-use crate::tables::manifest;
 
 /// How far an analysis is. Reads no checkpoint, and no block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,9 +16,9 @@ pub struct Status {
     pub runs: usize,
     pub checkpoints: usize,
     /// Of each measure, in units
-    pub measures: Vec<(MeasureKind, Part)>,
+    pub measures: Vec<(MeasureKind, Count)>,
     /// Of each shard, in units; one if there are no shards
-    pub shards: Vec<Part>,
+    pub shards: Vec<Count>,
     /// Files that could not be used so far
     pub failures: usize,
     /// Whether the tables were joined
@@ -30,12 +29,12 @@ pub struct Status {
 
 /// So many of so many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct Count {
     pub done: usize,
     pub of: usize,
 }
 
-impl Part {
+impl Count {
     fn add(&mut self, is_done: bool) {
         self.of += 1;
         self.done += usize::from(is_done);
@@ -52,19 +51,22 @@ pub fn status(tables: &Path) -> Result<Status> {
     let journal = Journal::read(&tables.join(store::PRIVATE))?;
     let units = plan.units();
     let progress = Progress::of(&plan, &units, &journal, |line| line.is_final);
-    let mut shards = vec![Part::default(); plan.shards];
+    let mut shards = vec![Count::default(); plan.shards];
     for (unit, is_done) in progress.is_done.iter().enumerate() {
         shards[unit % plan.shards].add(*is_done);
     }
     let measures = progress.lines.iter().map(|(kind, lines)| {
-        (*kind, Part { done: lines.iter().flatten().count(), of: lines.len() })
+        (*kind, Count { done: lines.iter().flatten().count(), of: lines.len() })
     });
-    let measures = measures.collect();
-    let is_joined = tables.join(manifest::FILE).exists() && {
-        let listed = output::read_manifest(tables)?.tables;
-        plan.measures.keys().flat_map(|kind| kind.tables()).all(|table| listed.contains_key(*table))
+    let measures: Vec<(MeasureKind, Count)> = measures.collect();
+    let is_complete = measures.iter().all(|(_, part)| part.done == part.of);
+    let lines = merge::complete(progress);
+    let failures = merge::failures(&plan, &lines).len();
+    let listed = output::read_manifest(tables)?.parameters;
+    let is_of = |(kind, lines): (&MeasureKind, &Vec<&Line>)| {
+        listed.get(kind.name()) == Some(&merge::provenance(&plan, *kind, lines))
     };
-    let failures = merge::failures(&plan, &merge::complete(progress)).len();
+    let is_joined = is_complete && lines.iter().all(is_of);
     let checkpoints = plan.checkpoints();
     let (runs, damaged) = (plan.runs.len(), journal.damaged);
     Ok(Status { runs, checkpoints, measures, shards, failures, is_joined, damaged })

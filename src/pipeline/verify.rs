@@ -6,11 +6,12 @@ use std::sync::atomic::AtomicUsize;
 
 use super::patience::{self, patiently};
 use super::store::journal::{Journal, Line};
-use super::store::{self, block_file};
+use super::store::{self, Progress, block_file};
 use super::{Observe, in_parallel, output};
 use crate::archive::{self, Archive, CheckpointRef, read};
 use crate::error::{Error, Result};
 use crate::pipeline::checkpoints::relative;
+use crate::tables::manifest;
 
 /// What was compared, and what differs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,20 +38,28 @@ pub fn verify(
     observe: Observe<'_>,
 ) -> Result<Verified> {
     let private = tables.join(store::PRIVATE);
-    if !private.is_dir() {
+    if !private.is_dir() && !tables.join(manifest::FILE).exists() {
         return Err(Error::NotFound { path: tables.to_owned(), kind: "folder of tables" });
     }
     let manifest = output::read_manifest(tables)?;
     let mut verified = Verified { tables: manifest.tables.len(), ..Verified::default() };
     let wrong = manifest.verify(tables)?.into_iter();
     verified.damage.extend(wrong.map(|mismatch| mismatch.to_string()));
-    if let Err(error) = store::read_plan(tables) {
-        verified.damage.push(error.to_string());
-    }
     let journal = Journal::read(&private)?;
     verified.damage.extend(journal.damaged.clone());
-    let mut lines: Vec<&Line> = journal.lines().collect();
-    lines.sort_by_key(|line| (line.measure, &line.run, &line.basis));
+    let lines: Vec<&Line> = match store::read_plan(tables) {
+        // What earlier plans left behind is nobody's.
+        Ok(Some(plan)) => {
+            let units = plan.units();
+            let of_plan = Progress::of(&plan, &units, &journal, |_| true);
+            of_plan.lines.into_values().flatten().flatten().collect()
+        }
+        Ok(None) => Vec::new(),
+        Err(error) => {
+            verified.damage.push(error.to_string());
+            Vec::new()
+        }
+    };
     let files: Vec<(&Line, &String)> =
         lines.iter().flat_map(|line| line.tables.keys().map(move |table| (*line, table))).collect();
     verified.blocks = lines.len();

@@ -59,6 +59,25 @@ pub struct Grid {
     pub neurons: Array2<f64>,
 }
 
+/// Make sure that every tensor can be read and holds finite numbers.
+///
+/// # Errors
+/// [`Error::Checkpoint`] with the first tensor that cannot, or does not.
+pub(super) fn require_flawless(checkpoint: &Checkpoint) -> Result<()> {
+    let fault = |fault| Err(Error::Checkpoint { path: checkpoint.path.clone(), fault });
+    let name = |name: &String| Name(name.clone());
+    let mut listed = checkpoint.header.tensors.iter();
+    if let Some(tensor) = listed.find(|tensor| is_unsupported(tensor.dtype)) {
+        let (tensor, dtype) = (name(&tensor.name), tensor.dtype.to_string());
+        return fault(Fault::UnsupportedDtype { tensor, dtype });
+    }
+    let is_finite = |tensor: &&Tensor| tensor.values.iter().all(|value| value.is_finite());
+    match checkpoint.tensors.iter().find(|tensor| !is_finite(tensor)) {
+        Some(tensor) => fault(Fault::NonFinite { tensor: name(&tensor.name) }),
+        None => Ok(()),
+    }
+}
+
 impl<'a> View<'a> {
     /// Read a checkpoint, every byte of it against its digest.
     ///
@@ -131,20 +150,9 @@ impl<'a> View<'a> {
     /// Make sure that every tensor can be read and holds finite numbers.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] with the first tensor that cannot, or does not.
+    /// As [`require_flawless`].
     pub fn require_flawless(&self) -> Result<()> {
-        let fault = |fault| Err(Error::Checkpoint { path: self.source.path.clone(), fault });
-        let name = |name: &String| Name(name.clone());
-        let mut listed = self.checkpoint.header.tensors.iter();
-        if let Some(tensor) = listed.find(|tensor| is_unsupported(tensor.dtype)) {
-            let (tensor, dtype) = (name(&tensor.name), tensor.dtype.to_string());
-            return fault(Fault::UnsupportedDtype { tensor, dtype });
-        }
-        let is_finite = |tensor: &&Tensor| tensor.values.iter().all(|value| value.is_finite());
-        match self.checkpoint.tensors.iter().find(|tensor| !is_finite(tensor)) {
-            Some(tensor) => fault(Fault::NonFinite { tensor: name(&tensor.name) }),
-            None => Ok(()),
-        }
+        require_flawless(&self.checkpoint)
     }
 
     /// Step as in the tables.

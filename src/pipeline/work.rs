@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rayon::prelude::*;
 
 use super::Observe;
-use super::admission::Admission;
+use super::admission::{Admission, Permit};
 use super::checkpoints::{Failed, Item, is_passing, relative, run_file_failure};
 use super::dynamics::comparison::Comparison;
 use super::dynamics::trajectory::{self, Points};
 use super::measures::{MeasureKind, Rows, Scope};
 use super::output::training;
 use super::run::Subject;
+use super::stop::Stop;
 use super::store::Store;
 use super::store::journal::{Line, ReadFile};
 use super::store::plan::{Failure, Part, Plan, Unit};
@@ -23,46 +24,7 @@ use crate::archive::{Archive, CheckpointRef, identity, read};
 use crate::blas;
 use crate::dynamics::trajectory::Weighting;
 use crate::error::{Error, Result};
-use crate::tables::CheckpointRow;
-
-/// How long work that has begun may go on after a signal.
-const GRACE: Duration = Duration::from_secs(3);
-
-/// A signal, and how long it is ago.
-#[derive(Debug)]
-pub(super) struct Stop<'a> {
-    signal: &'a AtomicUsize,
-    seen: OnceLock<Instant>,
-    /// An error ended the work.
-    given_up: AtomicBool,
-}
-
-impl<'a> Stop<'a> {
-    pub(super) fn new(signal: &'a AtomicUsize) -> Self {
-        Self { signal, seen: OnceLock::new(), given_up: AtomicBool::new(false) }
-    }
-
-    /// The signal that came, if one did: nothing more is begun.
-    pub(super) fn signal(&self) -> Option<usize> {
-        Some(self.signal.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
-    }
-
-    /// Whether nothing more is to be begun.
-    pub(super) fn is_near(&self) -> bool {
-        self.signal().is_some() || self.given_up.load(Ordering::Relaxed)
-    }
-
-    /// Whether what has begun is to be dropped.
-    pub(super) fn is_here(&self) -> bool {
-        let late = |_| self.seen.get_or_init(Instant::now).elapsed() > GRACE;
-        self.given_up.load(Ordering::Relaxed) || self.signal().is_some_and(late)
-    }
-
-    /// End the work of all threads.
-    pub(super) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
-    }
-}
+use crate::tables::{CheckpointRow, Status, TrajectoryRow};
 
 /// All that units need.
 pub(super) struct Work<'a> {
@@ -80,7 +42,9 @@ pub(super) struct Work<'a> {
     /// A file that cannot be used, or is not finite, ends everything.
     pub strict: bool,
     pub stop: Stop<'a>,
-    /// Checkpoints done, and to be done
+    /// Checkpoints whose blocks are in place
+    pub committed: AtomicUsize,
+    /// Checkpoints measured, and to be measured
     pub done: AtomicUsize,
     pub total: usize,
     pub observe: Observe<'a>,
@@ -97,10 +61,20 @@ struct Found {
     unsupported: usize,
     svd_fallbacks: usize,
     is_passing: bool,
+    /// Some input could not be used in full, or is not finite
+    is_flawed: bool,
+}
+
+/// What is found in one checkpoint.
+struct OfOne {
+    rows: Rows,
+    unsupported: usize,
+    svd_fallbacks: usize,
+    is_flawed: bool,
 }
 
 /// A checkpoint, measured.
-type Measured = (ReadFile, Result<(Rows, usize, usize), Box<Failed>>);
+type Measured = (ReadFile, Result<OfOne, Box<Failed>>);
 
 impl Work<'_> {
     /// Compute these measures of a unit and commit them. `None` if a signal came too early.
@@ -127,13 +101,14 @@ impl Work<'_> {
             kinds.iter().copied().partition(|kind| kind.scope() == Scope::Checkpoint);
         let mut rows = Rows::default();
         let mut found = Vec::new();
-        if !own.is_empty() {
+        // With `strict` also who only compares checkpoints looks at each of them.
+        if !own.is_empty() || self.strict {
             let range = unit.checkpoints.clone().into_par_iter().with_max_len(1);
             let measured = range.map(|at| {
-                let go_on = !self.stop.is_here();
-                let measured = go_on.then(|| self.checkpoint(unit.run, at, &own));
+                let measured =
+                    (!self.stop.is_here()).then(|| self.checkpoint(unit.run, at, &own))?;
                 self.observe();
-                measured
+                Some(measured)
             });
             let Some(measured) = measured.collect::<Vec<_>>().into_iter().collect() else {
                 return Ok(None);
@@ -144,17 +119,23 @@ impl Work<'_> {
         if !compared.is_empty() {
             let stopped = || self.stop.is_here();
             // The own measures of the same checkpoints have told of them already.
-            let observe: fn(&Self) = if own.is_empty() { Self::observe } else { |_| {} };
+            let alone = own.is_empty() && !self.strict;
+            let observe: fn(&Self) = if alone { Self::observe } else { |_| {} };
             let (range, comparison) = (unit.checkpoints.clone(), &self.comparisons[unit.run]);
-            let Some(block) = comparison.block(range, stopped, || observe(self)) else {
-                return Ok(None);
+            let block = match self.admit_neighbours(unit) {
+                Ok(_permit) => comparison.block(range, stopped, || observe(self)),
+                Err(error) => Some(comparison.refused(range, &error)),
             };
+            let Some(block) = block else { return Ok(None) };
             rows.movement = block.rows;
+            let is_flawed = !self.strict || !block.failures.is_empty();
+            let late = rows.movement.iter().any(|row| row.status == Status::SvdTimeout);
             let compared = Found {
+                is_flawed,
                 files: block.files,
                 internal_errors: block.failures.iter().filter(|failure| failure.internal).count(),
                 failures: block.failures.into_iter().map(|failure| failure.row.into()).collect(),
-                is_passing: block.is_passing,
+                is_passing: block.is_passing || late,
                 ..Found::default()
             };
             self.know(&compared.files);
@@ -183,8 +164,26 @@ impl Work<'_> {
                 view.require_flawless()?;
             }
             let rows = Rows::of(view, kinds)?;
-            Ok((rows, view.unsupported() + view.changed(), view.svd_fallbacks.get()))
+            Ok(OfOne {
+                unsupported: view.unsupported() + view.changed(),
+                svd_fallbacks: view.svd_fallbacks.get(),
+                is_flawed: view.changed() > 0 || view.require_flawless().is_err(),
+                rows,
+            })
         })
+    }
+
+    /// Memory for a checkpoint and those next to it. (The ends of its run are there already, or are read
+    /// now: one more each.)
+    fn admit_neighbours(&self, unit: &Unit) -> Result<Permit<'_>> {
+        let subject = &self.subjects[unit.run];
+        let own = &self.archive.runs[unit.run].checkpoints[unit.checkpoints.clone()];
+        let (path, bytes) = own
+            .iter()
+            .map(|source| (&source.path, 4 * memory(source, subject, &[])))
+            .max_by_key(|(_, bytes)| *bytes)
+            .ok_or_else(|| Error::Internal("a block without checkpoints".into()))?;
+        self.admission.admit(path, bytes)
     }
 
     /// The rows of a block's checkpoints, in their order.
@@ -198,13 +197,17 @@ impl Work<'_> {
         let mut together = Found::default();
         for (at, (read, result)) in unit.checkpoints.clone().zip(measured) {
             match result {
-                Ok((new, unsupported, svd_fallbacks)) => {
-                    rows.append(new);
-                    together.unsupported += unsupported;
-                    together.svd_fallbacks += svd_fallbacks;
+                Ok(found) => {
+                    together.is_passing |=
+                        found.rows.spectra.iter().any(|row| row.status == Status::SvdTimeout);
+                    rows.append(found.rows);
+                    together.unsupported += found.unsupported;
+                    together.svd_fallbacks += found.svd_fallbacks;
+                    together.is_flawed |= found.is_flawed;
                 }
                 Err(failed) if self.strict => return Err(failed.error),
                 Err(failed) => {
+                    together.is_flawed = true;
                     together.internal_errors += usize::from(failed.internal);
                     together.is_passing |= is_passing(&failed.error);
                     if kinds.contains(&MeasureKind::Checkpoints) {
@@ -244,10 +247,14 @@ impl Work<'_> {
             Ok(logged) => {
                 rows.training = logged;
                 digest = identity.as_ref().and_then(|_| read::digest(&path).ok()).map(|(_, d)| d);
+                // The trainer may have gone on between the two reads.
+                if self::identity(std::slice::from_ref(&path)) != identity {
+                    (digest, found.is_passing) = (None, true);
+                }
             }
             Err(error) if self.strict => return Err(error),
             Err(error) => {
-                found.is_passing = is_passing(&error);
+                (found.is_passing, found.is_flawed) = (is_passing(&error), true);
                 found.failures.push(run_file_failure(&error, run, self.archive).into());
             }
         }
@@ -274,6 +281,7 @@ impl Work<'_> {
             match failed {
                 Some(failed) if self.strict => return Err(failed.error),
                 Some(failed) => {
+                    found.is_flawed = true;
                     found.is_passing |= is_passing(&failed.error);
                     found.internal_errors += usize::from(failed.internal);
                     found.failures.push(failed.row.into());
@@ -291,12 +299,21 @@ impl Work<'_> {
                 observe: self.observe,
             })
         };
-        let Some(measured) = catch_unwind(AssertUnwindSafe(work))
-            .map_err(|panic| Error::from_panic(panic.as_ref()))?
-        else {
-            return Ok(None);
+        let measured = match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(measured) => measured,
+            Err(panic) => {
+                let error = Error::from_panic(panic.as_ref());
+                let run = &self.archive.runs[unit.run];
+                (found.internal_errors, found.is_passing) = (1, true);
+                found.failures.push(run_file_failure(&error, run, self.archive).into());
+                Some(trajectory::Measured::default())
+            }
         };
+        let Some(measured) = measured else { return Ok(None) };
         rows.trajectory = measured.rows;
+        let late = |row: &TrajectoryRow| row.status == Status::SvdTimeout;
+        found.is_passing |= rows.trajectory.iter().any(late);
+        found.is_flawed |= rows.trajectory.iter().any(|row| row.status != Status::Ok);
         for failure in measured.failures {
             found.is_passing |= failure.is_passing;
             found.internal_errors += usize::from(failure.internal);
@@ -316,8 +333,16 @@ impl Work<'_> {
             return (known, None);
         }
         let item = Item { run: &self.subjects[run], source, file, io_timeout: self.io_timeout };
+        let permit = self.admission.admit(&source.path, memory(source, item.run, &[]));
+        let _permit = match permit {
+            Ok(permit) => permit,
+            Err(error) => {
+                let (read, result) = item.refused::<()>(self.archive, error);
+                return (read, result.err());
+            }
+        };
         // A checkpoint that is not of the network is a point, or has a status there.
-        let (read, result) = item.read(self.archive);
+        let (read, result) = item.read(self.archive, self.strict);
         (read, result.err())
     }
 
@@ -340,6 +365,7 @@ impl Work<'_> {
                 measure: kind,
                 run: self.plan.runs[unit.run].name.clone(),
                 files: found.files.into(),
+                is_flawless: !found.is_flawed && found.failures.is_empty(),
                 failures: found.failures,
                 internal_errors: found.internal_errors,
                 unsupported: found.unsupported,
@@ -347,11 +373,16 @@ impl Work<'_> {
                 blas: format!("{} {}", blas.library, blas.version),
                 kernel: blas.kernel.clone(),
                 is_final: !found.is_passing,
+                sequence: 0,
                 tables: BTreeMap::new(),
             };
             Ok((line, rows.encode(kind)?))
         });
-        self.store.commit(blocks.collect::<Result<_>>()?)
+        let lines = self.store.commit(blocks.collect::<Result<_>>()?)?;
+        if unit.scope == Part::Block {
+            self.committed.fetch_add(unit.checkpoints.len(), Ordering::Relaxed);
+        }
+        Ok(lines)
     }
 
     fn observe(&self) {
@@ -369,6 +400,7 @@ impl Found {
             unsupported: self.unsupported,
             svd_fallbacks: if kind == MeasureKind::Spectra { self.svd_fallbacks } else { 0 },
             is_passing: self.is_passing,
+            is_flawed: self.is_flawed,
         }
     }
 }

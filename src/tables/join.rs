@@ -6,7 +6,8 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use polars::prelude::{DataFrame, PolarsError};
@@ -34,15 +35,11 @@ pub struct Joined {
 pub struct Joinable {
     pub table: &'static str,
     pub version: u32,
-    join: fn(Blocks<'_>, &BTreeMap<String, String>, &mut dyn File) -> Result<Joined>,
+    join: fn(Blocks<'_>, &BTreeMap<String, String>, &mut File) -> Result<Joined>,
 }
 
 /// Blocks one after the other, each read when its turn comes.
 pub type Blocks<'a> = &'a mut dyn Iterator<Item = Result<Block>>;
-
-/// Where a table is written.
-pub trait File: Read + Write + Seek {}
-impl<T: Read + Write + Seek> File for T {}
 
 impl Joinable {
     /// The table of this row type.
@@ -59,7 +56,7 @@ impl Joinable {
         &self,
         blocks: Blocks<'_>,
         metadata: &BTreeMap<String, String>,
-        file: &mut dyn File,
+        file: &mut File,
     ) -> Result<Joined> {
         (self.join)(blocks, metadata, file)
     }
@@ -74,7 +71,7 @@ impl Joinable {
 pub fn join<R: Row>(
     blocks: Blocks<'_>,
     metadata: &BTreeMap<String, String>,
-    file: &mut dyn File,
+    file: &mut File,
 ) -> Result<Joined> {
     let mut sink = Sink { to: BufWriter::new(&mut *file), failed: None };
     let written = write_groups::<R>(blocks, metadata, &mut sink);
@@ -143,7 +140,7 @@ fn whole(mut frame: DataFrame) -> DataFrame {
 
 /// Keeps the error of the system, with its kind, for who wrote to it through polars.
 struct Sink<'a> {
-    to: BufWriter<&'a mut dyn File>,
+    to: BufWriter<&'a mut File>,
     failed: Option<io::Error>,
 }
 
@@ -171,7 +168,7 @@ impl Write for Sink<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
+    use std::io::{Read, Seek, SeekFrom};
 
     use super::*;
     use crate::tables::{self, SingularValueRow};
@@ -193,9 +190,12 @@ mod tests {
             let bytes = tables::encode(rows.clone(), &BTreeMap::new())?;
             Ok((PathBuf::from("block"), bytes))
         });
-        let mut file = Cursor::new(Vec::new());
+        let mut file = tempfile::tempfile().unwrap();
         let joined = join::<SingularValueRow>(&mut blocks, &metadata, &mut file)?;
-        Ok((file.into_inner(), joined))
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        Ok((bytes, joined))
     }
 
     /// Over two row groups in one file, and blocks of every size down to none.
@@ -236,7 +236,7 @@ mod tests {
         let other = tables::encode::<tables::BarrierRow>(Vec::new(), &BTreeMap::new()).unwrap();
         for (bytes, code) in [(damaged, 4), (other, 12)] {
             let mut blocks = std::iter::once(Ok((PathBuf::from("block"), bytes)));
-            let mut file = Cursor::new(Vec::new());
+            let mut file = tempfile::tempfile().unwrap();
             let refused = join::<SingularValueRow>(&mut blocks, &BTreeMap::new(), &mut file);
             let error = refused.unwrap_err();
             assert!(error.to_string().starts_with("block: "), "{error}");

@@ -10,9 +10,8 @@
 //! PAR1 | pages … | seal (32) | footer | length of the footer (4, little-endian) | PAR1
 //! ```
 
-use std::io::{self, Read, SeekFrom};
-
-use super::join::File;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// First and last bytes of a Parquet file.
 const MAGIC: &[u8; 4] = b"PAR1";
@@ -35,7 +34,7 @@ pub(super) fn seal(mut file: Vec<u8>) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// If the file cannot be read or written, or is no whole Parquet file.
-pub(super) fn seal_file(file: &mut dyn File) -> io::Result<(u64, String)> {
+pub(super) fn seal_file(file: &mut File) -> io::Result<(u64, String)> {
     let length = file.seek(SeekFrom::End(0))?;
     let no_parquet = || io::Error::new(io::ErrorKind::InvalidData, "no whole Parquet file");
     let tail = length.checked_sub(TAIL as u64).ok_or_else(no_parquet)?;

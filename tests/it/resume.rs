@@ -296,11 +296,54 @@ fn a_failure_is_told_again() {
     let ran = analyze(&archive, &out).exits(3).mentions("WARN 1 inputs were skipped");
     count(&ran, &out, "nothing to do, 0 to compute");
     assert_eq!(modified(&out), before);
-    // A measure more finds it again, and lists it once.
+    // Written anew it is the same, also by a measure that has no failure itself.
     fs::remove_file(out.join("failures.parquet")).unwrap();
     analyze(&archive, &out).exits(3);
     assert_eq!(rows::<FailureRow>(&out), told);
+    fs::remove_file(out.join("training.parquet")).unwrap();
+    groundswell(args!["analyze", &archive, "--out", &out, "--measures", "training"]).exits(3);
+    assert_eq!(rows::<FailureRow>(&out), told);
     assert_eq!(rows::<SpectrumRow>(&out).iter().filter(|row| row.step == 20).count(), 14);
+}
+
+/// What a patient analysis has passed over, a strict one refuses, also where nothing is left to compute.
+#[test]
+fn a_strict_analysis_believes_no_passed_over_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = (runs(dir.path()), dir.path().join("out"));
+    fs::remove_file(archive.join("seed1/manifest.jsonl")).unwrap();
+    let path = checkpoint(&archive.join("seed1"), 10);
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    for measures in ["spectra", "movement", "trajectory"] {
+        let out = out.join(measures);
+        let args = args!["analyze", &archive, "--out", &out, "--measures", measures];
+        groundswell(args.clone()).exits(0);
+        groundswell([args, args!["--strict"]].concat()).exits(4).mentions("holds NaN or Inf");
+    }
+    let strict = args!["analyze", archive.join("seed2"), "--out", out.join("good"), "--strict"];
+    groundswell(strict.clone()).exits(0);
+    count(&groundswell(strict).exits(0), &out.join("good"), "nothing to do, 0 to compute");
+}
+
+/// A digest that comes to be known later is looked at.
+#[test]
+fn a_manifest_that_comes_later_is_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = (runs(dir.path()), dir.path().join("out"));
+    let (manifest, kept) = (archive.join("seed1/manifest.jsonl"), dir.path().join("kept"));
+    fs::rename(&manifest, &kept).unwrap();
+    let path = checkpoint(&archive.join("seed1"), 10);
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.len();
+    bytes[end - 1] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    analyze(&archive, &out).exits(0);
+    fs::rename(&kept, &manifest).unwrap();
+    analyze(&archive, &out).exits(3);
+    assert_eq!(rows::<FailureRow>(&out)[0].code, "ST027");
 }
 
 #[test]

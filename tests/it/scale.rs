@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::support::*;
 
-/// A run of this many checkpoints of the smallest network.
+/// A run of this many checkpoints.
 fn run(dir: &Path, checkpoints: usize) -> std::path::PathBuf {
     let run = dir.join(format!("run{checkpoints}"));
     let steps = (checkpoints - 1).to_string();
-    let small = args!["--modulus", "7", "--d-model", "8", "--heads", "2", "--d-mlp", "16"];
+    // 200 KB each, so that keeping them would show.
+    let small = args!["--modulus", "7", "--d-model", "64", "--heads", "2", "--d-mlp", "256"];
     let short = args!["--train-fraction", "0.6", "--steps", steps, "--save-at", "0..:1"];
     train([args!["--out", &run, "--save-optimizer", "never"], small, short].concat()).exits(0);
     run

@@ -111,6 +111,44 @@ fn a_plan_is_frozen() {
     let listed = rows::<groundswell::tables::CheckpointRow>(&out);
     assert_eq!(listed.len(), 61);
     assert!(!listed.iter().any(|row| row.run == "seed1" && row.step == 30));
+    let failures = rows::<groundswell::tables::FailureRow>(&out);
+    let told: Vec<_> = failures.iter().map(|row| (row.code.as_str(), row.step)).collect();
+    assert_eq!(told, [("AR03", Some(40))]);
+}
+
+/// An input that is edited between two shards does not stand in the tables in both its forms; nor does
+/// what an older process wrote come back when the newest does not name it.
+#[test]
+fn edited_inputs_are_never_mixed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = (runs(dir.path()), dir.path().join("out"));
+    for run in ["seed1", "seed2"] {
+        fs::remove_file(archive.join(run).join("manifest.jsonl")).unwrap();
+    }
+    let edit = || {
+        let path = checkpoint(&archive.join("seed1"), 0);
+        let mut bytes = fs::read(&path).unwrap();
+        let end = bytes.len();
+        bytes[end - 1] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    };
+    shard(&archive, &out, "1/2").exits(0);
+    edit();
+    shard(&archive, &out, "2/2").exits(0);
+    let changed =
+        "seed1/checkpoints/step_00000000.safetensors changed between one shard and another";
+    groundswell(args!["merge", &out]).exits(10).mentions(changed);
+    shard(&archive, &out, "1/2").exits(0).mentions("1 input files changed");
+    groundswell(args!["merge", &out]).exits(0);
+
+    edit();
+    analyze(&archive, &out).exits(0).mentions("1 input files changed");
+    let newest = tables_of(&out);
+    let again = groundswell(args!["merge", &out]).exits(0);
+    assert!(again.stdout.ends_with(": nothing to do, 0 to compute\n"), "{again:#?}");
+    assert_same(&tables_of(&out), &newest);
+    let again = analyze(&archive, &out).exits(0);
+    assert!(again.stdout.ends_with(": nothing to do, 0 to compute\n"), "{again:#?}");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::movement::{Around, Subspaces, final_subspaces};
 use super::{Failure, attempt, is_parameter};
 use crate::archive::{Archive, CheckpointRef, Run, Tensor};
-use crate::error::Result;
-use crate::pipeline::checkpoints::relative;
+use crate::error::{Error, Result};
+use crate::pipeline::checkpoints::{checkpoint_failure, relative};
 use crate::pipeline::patience::patiently;
 use crate::pipeline::store::journal::ReadFile;
 use crate::tables::{MovementRow, Status};
@@ -65,6 +65,22 @@ impl<'a> Comparison<'a> {
     ) -> Self {
         let blocks_left = AtomicUsize::new(blocks);
         Self { archive, run, io_timeout, ends: Mutex::new(None), blocks_left }
+    }
+
+    /// As if reading each of these checkpoints had failed with this error.
+    pub(in crate::pipeline) fn refused(&self, range: Range<usize>, error: &Error) -> Block {
+        let archive = &self.archive.path;
+        let failures = self.run.checkpoints[range].iter().map(|checkpoint| Failure {
+            row: checkpoint_failure(
+                error,
+                checkpoint,
+                relative(&checkpoint.path, archive),
+                archive,
+            ),
+            internal: false,
+            is_passing: true,
+        });
+        Block { failures: failures.collect(), is_passing: true, ..Block::default() }
     }
 
     /// The rows of these checkpoints, each of them read once; `None` once `stopped` says so.

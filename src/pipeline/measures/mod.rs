@@ -145,7 +145,7 @@ measures! {
     /// Brings `singular_values`
     Spectra = "spectra":
         spectra: SpectrumRow = Spectra, singular_values: SingularValueRow = SingularValues;
-    /// Of each run as a whole, like `trajectory`
+    /// Of checkpoints against their neighbours and the ends of their run
     Movement = "movement": movement: MovementRow;
     Trajectory = "trajectory": trajectory: TrajectoryRow;
 }
@@ -159,6 +159,12 @@ impl MeasureKind {
             Self::Movement => Scope::Neighbours,
             _ => Scope::Checkpoint,
         }
+    }
+
+    /// To be raised when its numbers change: what was computed before goes stale.
+    #[must_use]
+    pub fn version(self) -> u32 {
+        1
     }
 
     /// Whether the run's network and its key frequencies decide the rows, beside the weights.

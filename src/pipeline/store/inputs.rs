@@ -73,7 +73,13 @@ impl<'a> Inputs<'a> {
     /// Whether all files that a line was made from are still what they were.
     #[must_use]
     pub fn are_those_of(&self, line: &Line) -> bool {
-        line.is_final && line.files.iter().all(|read| self.is_current(read))
+        line.is_final && self.are_unchanged(line)
+    }
+
+    /// The same, also if another attempt might come to other rows.
+    #[must_use]
+    pub fn are_unchanged(&self, line: &Line) -> bool {
+        line.files.iter().all(|read| self.is_current(read))
     }
 
     /// The files of a line that are not what they were.

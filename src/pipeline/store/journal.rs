@@ -23,6 +23,9 @@ use crate::pipeline::measures::MeasureKind;
 pub struct Line {
     /// [`super::plan::Plan::basis`]
     pub basis: String,
+    /// Above those of all lines that were there when its process began: of several about one basis
+    /// the largest counts
+    pub sequence: u64,
     pub measure: MeasureKind,
     pub run: String,
     /// All files that were read for it; measures of one unit share them
@@ -41,6 +44,8 @@ pub struct Line {
     pub kernel: String,
     /// Whether the same files would give the same rows: not after an error of the device
     pub is_final: bool,
+    /// Whether everything could be read and is finite, as `--strict` wants it
+    pub is_flawless: bool,
     /// Files of the block, by table
     pub tables: BTreeMap<String, BlockFile>,
 }
@@ -107,7 +112,7 @@ impl Line {
     }
 }
 
-/// What all journals of a folder say, by basis; of several lines about one basis the last counts.
+/// What all journals of a folder say, by basis.
 #[derive(Debug, Default)]
 pub struct Journal {
     lines: HashMap<String, Line>,
@@ -126,7 +131,7 @@ impl Journal {
         let mut journal = Self::default();
         for path in files(folder)? {
             let bytes = std::fs::read(&path).map_err(Error::read(&path))?;
-            for (i, text) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            for (i, text) in whole_lines(&bytes).enumerate() {
                 match Line::parse(text) {
                     Some(line) => journal.insert(line),
                     None => journal.damaged.push(format!(
@@ -153,7 +158,17 @@ impl Journal {
         {
             line.files = Arc::clone(known);
         }
+        let newer = self.lines.get(&line.basis).is_some_and(|old| old.sequence > line.sequence);
+        if newer {
+            return;
+        }
         self.lines.insert(line.basis.clone(), line);
+    }
+
+    /// The sequence number of lines to come.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.lines.values().map(|line| line.sequence + 1).max().unwrap_or(0)
     }
 
     /// All lines, in no order.
@@ -180,16 +195,23 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Open the journal of a shard for appending; whole lines that were damaged stay, a torn end goes.
+/// The lines that end. A process that was killed, or is just appending, leaves one that does not.
+fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    lines.filter(|line| line.ends_with(b"\n"))
+}
+
+/// Open the journal of a shard for appending, without the lines that nobody can read.
 ///
 /// # Errors
 /// [`Error::Read`], [`Error::Write`].
 pub fn open(path: &Path) -> Result<Log> {
     match std::fs::read(path) {
         Ok(bytes) => {
-            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            if whole < bytes.len() {
-                durable::write(path, &bytes[..whole])?;
+            let good = whole_lines(&bytes).filter(|line| Line::parse(line).is_some());
+            let good: Vec<u8> = good.flatten().copied().collect();
+            if good.len() < bytes.len() {
+                durable::write(path, &good)?;
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -205,6 +227,8 @@ mod tests {
     fn line(basis: &str, blake3: &str) -> Line {
         Line {
             basis: basis.into(),
+            sequence: 0,
+            is_flawless: true,
             measure: MeasureKind::Spectra,
             run: "r\n\u{202e}".into(),
             files: Arc::from([ReadFile {
@@ -256,6 +280,32 @@ mod tests {
         assert_eq!(journal.damaged, [""; 0], "a torn end is cut off");
         assert_eq!(journal.get("4"), Some(&line("4", "e")));
         assert_eq!(journal.get("1"), Some(&line("1", "a")));
+
+        // A damaged line is told of until the journal is written to again.
+        let mut bytes = good.clone();
+        bytes[second + 5] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(Journal::read(dir.path()).unwrap().damaged.len(), 1);
+        drop(open(&path).unwrap());
+        let journal = Journal::read(dir.path()).unwrap();
+        assert_eq!((journal.damaged.len(), journal.get("3")), (0, Some(&line("3", "c"))));
+    }
+
+    /// Whatever the names of the journals: an older line of another process never comes back.
+    #[test]
+    fn the_newest_line_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, sequence: u64, blake3: &str| {
+            let line = Line { sequence, ..line("1", blake3) };
+            let mut log = open(&dir.path().join(format!("journal-{name}.jsonl"))).unwrap();
+            log.append(&line.to_text().unwrap()).unwrap();
+        };
+        write("00002-of-00002", 3, "old");
+        write("00001-of-00001", 4, "new");
+        write("00001-of-00002", 1, "oldest");
+        let journal = Journal::read(dir.path()).unwrap();
+        assert_eq!(journal.get("1").unwrap().files[0].blake3.as_deref(), Some("new"));
+        assert_eq!(journal.next(), 5);
     }
 
     #[test]

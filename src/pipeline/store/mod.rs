@@ -9,8 +9,9 @@
 //!     blocks/<measure>/<key>/<table>.parquet
 //! ```
 //!
-//! A block appears at once, by the renaming of its folder; then its line is appended. Neither is ever
-//! changed. Tables are joined from blocks, in the order of the plan.
+//! A block appears at once, by the renaming of its folder; then its line is appended. A block is only
+//! ever replaced by one of the same key, whose bytes a kernel of other rounding may have changed. Tables
+//! are joined from blocks, in the order of the plan.
 
 pub mod inputs;
 pub mod journal;
@@ -93,18 +94,20 @@ impl FromStr for Shard {
 pub struct Store {
     private: PathBuf,
     log: Mutex<Log>,
+    /// Of the lines to come
+    sequence: u64,
 }
 
 impl Store {
-    /// Continue the journal of a shard in this folder of tables.
+    /// Continue the journal of a shard in this folder of tables, whose journals are these.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::Write`].
-    pub fn open(tables: &Path, shard: Shard) -> Result<Self> {
+    pub fn open(tables: &Path, shard: Shard, journal: &Journal) -> Result<Self> {
         let private = tables.join(PRIVATE);
         durable::create_dir(&private)?;
         let log = journal::open(&private.join(format!("journal-{}.jsonl", shard.name())))?;
-        Ok(Self { private, log: Mutex::new(log) })
+        Ok(Self { private, log: Mutex::new(log), sequence: journal.next() })
     }
 
     /// Put the blocks of a unit in place, then their lines into the journal.
@@ -115,6 +118,7 @@ impl Store {
         let mut batch = Batch::default();
         let (mut lines, mut text) = (Vec::new(), String::new());
         for (mut line, tables) in blocks {
+            line.sequence = self.sequence;
             line.tables = tables.iter().map(|table| (table.name.to_owned(), file(table))).collect();
             let folder = block_folder(&self.private, &line);
             // Those that are there with the same key and content are the same.

@@ -65,6 +65,8 @@ pub struct PlannedCheckpoint {
     /// Path in the archive
     pub file: String,
     pub bytes: u64,
+    /// Digest that its bytes ought to have, where the archive says
+    pub blake3: Option<String>,
 }
 
 /// A row of table `failures`, on its way.
@@ -160,9 +162,13 @@ impl Plan {
     #[must_use]
     pub fn basis(&self, kind: MeasureKind, unit: &Unit) -> String {
         let run = &self.runs[unit.run];
-        let named = |at: Option<usize>| Some(&run.checkpoints.get(at?)?.file);
+        let named = |at: Option<usize>| {
+            let checkpoint = run.checkpoints.get(at?)?;
+            Some((&checkpoint.file, &checkpoint.blake3))
+        };
         let own = &run.checkpoints[unit.checkpoints.clone()];
-        let own: Vec<(u64, &str)> = own.iter().map(|own| (own.step, own.file.as_str())).collect();
+        let own: Vec<(u64, &str, Option<&str>)> =
+            own.iter().map(|own| (own.step, own.file.as_str(), own.blake3.as_deref())).collect();
         let around = (kind.scope() == Scope::Neighbours).then(|| {
             let Range { start, end } = unit.checkpoints;
             [Some(0), start.checked_sub(1), Some(end), run.checkpoints.len().checked_sub(1)]
@@ -174,6 +180,7 @@ impl Plan {
             "format": self.format,
             "version": self.version,
             "measure": kind.name(),
+            "measure_version": kind.version(),
             "schemas": schemas,
             "parameters": self.measures.get(&kind),
             "run": run.name,
@@ -230,7 +237,12 @@ mod tests {
             subject: "s".into(),
             circuit: "c".into(),
             checkpoints: (0..count)
-                .map(|i| PlannedCheckpoint { step: 10 * i, file: format!("{name}/{i}"), bytes: 8 })
+                .map(|i| PlannedCheckpoint {
+                    step: 10 * i,
+                    file: format!("{name}/{i}"),
+                    bytes: 8,
+                    blake3: None,
+                })
                 .collect(),
         };
         let measures = [MeasureKind::Spectra, MeasureKind::Movement, MeasureKind::Training];
@@ -271,7 +283,8 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let mut longer = before.clone();
-        let checkpoint = PlannedCheckpoint { step: 999, file: "r/999".into(), bytes: 8 };
+        let checkpoint =
+            PlannedCheckpoint { step: 999, file: "r/999".into(), bytes: 8, blake3: None };
         longer.runs[0].checkpoints.push(checkpoint);
         assert_eq!(changed(&longer, MeasureKind::Spectra), [false; 3], "same units, same files");
         assert_eq!(changed(&longer, MeasureKind::Movement), [true; 3], "another last checkpoint");
@@ -290,6 +303,9 @@ mod tests {
         let mut renamed = before.clone();
         renamed.runs[0].checkpoints[20].step = 201;
         assert_eq!(changed(&renamed, MeasureKind::Spectra), [false, true, false]);
+        let mut expected = before.clone();
+        expected.runs[0].checkpoints[33].blake3 = Some("d".into());
+        assert_eq!(changed(&expected, MeasureKind::Spectra), [false, false, true]);
         assert!(basis(&before, MeasureKind::Spectra, 0) != basis(&before, MeasureKind::Spectra, 1));
     }
 
