@@ -39,8 +39,10 @@ def draw(tables: Tables) -> Figure:
     if len(steps) <= 9:
         for (i, j), value in np.ndenumerate(matrix):
             if i != j and np.isfinite(value):
-                ax.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=5.5,
-                        color="white" if value > 0.3 * top else "black")
+                text = f"{value:.2g}" if value >= 0.01 or value == 0 else "<0.01"
+                dark = shown.norm(value) > 0.5
+                ax.text(j, i, text, ha="center", va="center", fontsize=5.5,
+                        color="white" if dark else "black")
     ax.set_xlabel("checkpoint (step)")
     ax.set_ylabel("checkpoint (step)")
     bar = fig.colorbar(shown, ax=ax, shrink=0.8, label="barrier of the train loss (nats)")

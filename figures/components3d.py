@@ -25,6 +25,9 @@ def draw(tables: Tables) -> Figure:
         if not np.isfinite(height).any():
             ax.set_axis_off()
             continue
+        own = style.values(points, column)
+        lowest = np.nanmin(np.log10(own[own > 0])) if (own > 0).any() else np.nanmin(height)
+        height = np.maximum(height, lowest - 1)  # wells far below the path would flatten the rest
         ax.plot_surface(*np.meshgrid(gx, gy), height, cmap="viridis", rcount=60, ccount=60,
                         lw=0, alpha=0.75, antialiased=True)
         if column == "train_loss":
@@ -43,9 +46,10 @@ def draw(tables: Tables) -> Figure:
         ax.zaxis.set_major_locator(MaxNLocator(5))
         ax.zaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{10**v:.2g}"))
         ax.tick_params(pad=-3, labelsize=5.5)
+        ax.tick_params(axis="z", pad=0)
         ax.view_init(28, -58)
     residual = style.values(points, "residual_fraction")
     worst = np.nanmax(residual) if np.isfinite(residual).any() else float("nan")
-    note = f"plane {plane}; thick: own losses, thin: on the plane; farthest off it: {worst:.0%} of the way"
+    note = f"plane {plane}; thick: own losses, thin: on the plane; up to {worst:.0%} off it"
     style.caption(fig, tables.run, tables.seed("surface"), points["step"].to_list(), note)
     return fig

@@ -43,7 +43,7 @@ def draw(tables: Tables) -> Figure:
     if heights:
         style.log_axis(top, *heights)
         top.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
-        middle.set_yscale("symlog", linthresh=1)
+        middle.set_yscale("symlog", linthresh=1e-4)
     else:
         style.undefined(top)
     count = rows["index"].max() + 1
@@ -59,9 +59,9 @@ def draw(tables: Tables) -> Figure:
         here = part.filter(pl.col("step") == step)
         bottom.plot(here["node"], np.maximum(here["weight"].to_numpy(), 1e-12), "o", ms=1.6, color=hue,
                     mew=0, label=f"step {style.thousands(step)}")
-    bottom.set_xscale("symlog", linthresh=1e-3)
+    bottom.set_xscale("symlog", linthresh=1e-6)
     bottom.set_yscale("log")
-    bottom.xaxis.set_major_locator(style.SymlogTicks())
+    bottom.xaxis.set_major_locator(style.SymlogTicks(lowest=-6))
     bottom.set_ylim(bottom=1e-12)
     bottom.legend(ncols=3, fontsize=5.5, loc="lower center", handletextpad=0)
     bottom.set_xlabel(f"node (nats/weight²), {loss} loss")

@@ -44,7 +44,7 @@ struct Cli {
 enum Command {
     Audit(audit::AuditArgs),
     Analyze(analyze::AnalyzeArgs),
-    Landscape(landscape::LandscapeArgs),
+    Landscape(Box<landscape::LandscapeArgs>),
     Merge(tables::MergeArgs),
     Status(tables::StatusArgs),
     Verify(tables::VerifyArgs),

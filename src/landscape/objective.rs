@@ -201,7 +201,6 @@ impl Objective {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::{self, LogitTable};
 
     fn sample(rows: usize, p: usize, seed: usize) -> Array2<f64> {
         Array2::from_shape_fn((rows, p), |(i, c)| ((i * 31 + c * 17 + seed * 7) % 23) as f64 / 9.0)
@@ -215,7 +214,33 @@ mod tests {
         (loss, d)
     }
 
-    /// The losses are those of `progress`; gradient and second derivative those of differences.
+    /// Mean cross-entropy over some rows, by the textbook.
+    fn mean_loss(logits: &Array2<f64>, labels: &[usize], rows: &[usize]) -> f64 {
+        let of_row = |row: &usize| {
+            let z = logits.row(*row);
+            z.iter().map(|z| z.exp()).sum::<f64>().ln() - z[labels[*row]]
+        };
+        rows.iter().map(of_row).sum::<f64>() / rows.len() as f64
+    }
+
+    /// P_K L from dense vectors: cosine and sine of w_k s over all inputs, each of unit length.
+    fn key_part(logits: &Array2<f64>, sums: &[usize], keys: &[usize]) -> Array2<f64> {
+        let p = logits.ncols() as f64;
+        let mut part = Array2::zeros(logits.dim());
+        for k in keys {
+            for wave in [f64::cos, f64::sin] {
+                let angle = |s: &usize| 2.0 * PI * (k * s) as f64 / p;
+                let u: Vec<f64> = sums.iter().map(|s| 2f64.sqrt() / p * wave(angle(s))).collect();
+                let u = ndarray::Array1::from(u);
+                let shares = u.dot(logits);
+                let column = u.view().insert_axis(ndarray::Axis(1));
+                part = part + column.dot(&shares.insert_axis(ndarray::Axis(0)));
+            }
+        }
+        part
+    }
+
+    /// The losses are those of their definitions; gradient and second derivative those of differences.
     #[test]
     fn losses_and_their_derivatives() {
         let p = 7;
@@ -226,17 +251,13 @@ mod tests {
         let circuit = Some((&labels[..], &keys[..]));
         let task = Task { p, labels: &labels, train: &train, test: &test, all: &all, circuit };
         let logits = sample(p * p, p, 1);
-        let group = progress::Group::additive(p);
-        let table = LogitTable::new(logits.view(), &group, progress::Protocol::SumDirs);
-        let part = table.component(&keys);
-        let rows = progress::RowLosses::new(logits.view(), &labels);
+        let part = key_part(&logits, &labels, &keys);
+        let mean = logits.mean_axis(ndarray::Axis(0)).unwrap();
         let expected = |loss: Loss| match loss {
-            Loss::Train => rows.mean_loss(&train).unwrap(),
-            Loss::Test => rows.mean_loss(&test).unwrap(),
-            Loss::Excluded => {
-                progress::excluded(logits.view(), &table, &part, &train).mean().unwrap()
-            }
-            Loss::Restricted => progress::restricted(&table, &part, &all).mean().unwrap(),
+            Loss::Train => mean_loss(&logits, &labels, &train),
+            Loss::Test => mean_loss(&logits, &labels, &test),
+            Loss::Excluded => mean_loss(&(&logits - &part), &labels, &train),
+            Loss::Restricted => mean_loss(&(&part + &mean), &labels, &all),
         };
         for kind in Loss::ALL {
             let objective = Objective::new(*kind, &task).unwrap();

@@ -135,7 +135,7 @@ impl Toy {
 
     /// The loss without the decay, and that of each circuit alone.
     #[must_use]
-    pub fn losses(&self, weights: &[f64]) -> (f64, [f64; 2]) {
+    pub fn losses(&self, weights: &[f64]) -> Height {
         let len = self.circuit_len();
         let m = [0, 1].map(|i| self.gain[i] * self.output(&weights[i * len..(i + 1) * len]));
         let alone = m.map(|m| cross_entropy(m, self.classes).0);
@@ -215,13 +215,16 @@ pub enum Scale {
     Whole,
 }
 
+/// The loss at a point, and that of each circuit alone.
+pub type Height = (f64, [f64; 2]);
+
 /// A square slice of the landscape along two random directions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slice {
     /// Points on a side, from −1 to 1
     pub side: usize,
-    /// The loss, and that of each circuit alone, `[side, side]`
-    pub points: Vec<(f64, [f64; 2])>,
+    /// `[side, side]`
+    pub points: Vec<Height>,
 }
 
 impl Slice {
@@ -262,7 +265,7 @@ impl Slice {
     #[must_use]
     pub fn visible(&self) -> [Option<f64>; 2] {
         let n = self.points.len() as f64;
-        let variance = |value: &dyn Fn(&(f64, [f64; 2])) -> f64| {
+        let variance = |value: &dyn Fn(&Height) -> f64| {
             let mean = self.points.iter().map(value).sum::<f64>() / n;
             self.points.iter().map(|point| (value(point) - mean).powi(2)).sum::<f64>() / n
         };
@@ -298,7 +301,7 @@ mod tests {
             );
         }
         let (loss, p_err) = cross_entropy(800.0, 113.0);
-        assert!(loss >= 0.0 && loss < 1e-300 && p_err < 1e-300);
+        assert!((0.0..1e-300).contains(&loss) && p_err < 1e-300);
         assert!((cross_entropy(-800.0, 113.0).0 - 800.0 - 112.0f64.ln()).abs() < 1e-12);
     }
 

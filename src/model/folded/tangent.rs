@@ -44,7 +44,7 @@ impl Folded {
     /// Columns of a head in a pair of matrices.
     fn head_columns<'a, F: Scalar>(&self, pair: &Pair<'a, F>, head: usize) -> Pair<'a, F> {
         let part = s![.., self.part(head)];
-        (pair.0.clone().slice_move(part), pair.1.clone().slice_move(part))
+        (pair.0.slice_move(part), pair.1.slice_move(part))
     }
 
     /// B' and T' of some heads.
@@ -332,7 +332,7 @@ impl<F: Scalar> Tangent<F> for Folded {
         let d_base = (sums.matrix_like(sum::BASE), shifted_sums.matrix_like(sum::BASE)); // [1, width]
         let columns = |pair: &Pair<'_, F>, range: Range<usize>| {
             let cut = s![.., range];
-            (pair.0.slice(cut.clone()).to_owned(), pair.1.slice(cut).to_owned())
+            (pair.0.slice(cut).to_owned(), pair.1.slice(cut).to_owned())
         };
         let base_logits = columns(&d_base, self.logit_columns());
         let d_base_logits = (base_logits.0.view(), base_logits.1.view());
@@ -410,7 +410,7 @@ impl<F: Scalar> Tangent<F> for Folded {
                 let q = self.head_columns(&q, head);
                 product(t(q), d_r, zero, d_w_k.slice_mut(s![part.clone(), ..]));
                 let rows = s![part.clone(), ..];
-                let w_k = (w_k.0.slice(rows.clone()), w_k.1.slice(rows));
+                let w_k = (w_k.0.slice(rows), w_k.1.slice(rows));
                 product(d_r, t(w_k), zero, d_q.slice_mut(s![.., part]));
             }
             *d_q /= F::narrow((d_head as f64).sqrt());

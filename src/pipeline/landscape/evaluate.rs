@@ -74,7 +74,7 @@ impl<'a> Evaluator<'a> {
         let circuit = task.circuit.and_then(|(sums, _)| {
             let objective = Objective::new(Loss::Excluded, &task)?;
             let mut counts = vec![0.0; context.p()];
-            context.all.iter().for_each(|input| counts[sums[*input]] += 1.0);
+            task.all.iter().for_each(|input| counts[sums[*input]] += 1.0);
             Some(Circuit { kernel: objective.kernel()?.mapv(|q| -q), counts })
         });
         let part = |inputs: Vec<usize>| {
