@@ -94,7 +94,9 @@ impl Job {
         let before = Progress::of(&self.plan, &units, &journal, &current);
         let others = Progress::of(&all, &units, &journal, |_| true);
         let failures = merge::failures(&self.plan, &merge::complete(others));
-        write_plan(request.out, &self.plan)?;
+        if !request.out.join(plan::FILE).exists() {
+            write_plan(request.out, &self.plan)?;
+        }
         if before.is_done.iter().all(|done| *done) {
             let lines = merge::complete(before);
             if merge::is_joined(&output, &self.plan, &lines, &failures)? {
@@ -103,6 +105,7 @@ impl Job {
             }
         }
         summary.warnings.extend(changed(&self.plan, &units, &journal, &inputs));
+        write_plan(request.out, &self.plan)?;
         let (lines, lost) =
             self.compute(request, &units, Shard::ALL, &journal, &inputs, observe, &mut summary)?;
         summary.warnings.extend(lost);

@@ -308,7 +308,7 @@ pub(super) fn has_parts(tables: &Path, plan: &Plan, shard: Shard) -> bool {
     let mut names = plan.measures.keys().flat_map(|kind| kind.tables());
     let part =
         |table: &&str| tables.join(format!("{table}/part-{}.parquet", shard.name())).exists();
-    joined || names.all(|table| part(table))
+    joined || names.all(part)
 }
 
 /// Whether a file is a part of ours: `part-00001-of-00003.parquet`.

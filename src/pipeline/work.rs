@@ -1,7 +1,8 @@
 //! One unit of an analysis: from checkpoints to committed blocks.
 
+mod runs;
+
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,21 +11,19 @@ use rayon::prelude::*;
 
 use super::Observe;
 use super::admission::{Admission, Permit};
-use super::checkpoints::{Failed, Item, is_passing, relative, run_file_failure};
+use super::checkpoints::{Failed, Item, is_passing};
 use super::dynamics::comparison::Comparison;
-use super::dynamics::trajectory::{self, Points};
 use super::measures::{MeasureKind, Rows, Scope};
-use super::output::training;
 use super::run::Subject;
 use super::stop::Stop;
 use super::store::Store;
 use super::store::journal::{Line, ReadFile};
 use super::store::plan::{Failure, Part, Plan, Unit};
-use crate::archive::{Archive, CheckpointRef, identity, read};
+use crate::archive::{Archive, CheckpointRef};
 use crate::blas;
 use crate::dynamics::trajectory::Weighting;
 use crate::error::{Error, Result};
-use crate::tables::{CheckpointRow, Status, TrajectoryRow};
+use crate::tables::{CheckpointRow, Status};
 
 /// All that units need.
 pub(super) struct Work<'a> {
@@ -54,15 +53,15 @@ pub(super) struct Work<'a> {
 
 /// What a measure of a unit came to.
 #[derive(Debug, Default)]
-struct Found {
-    files: Vec<ReadFile>,
-    failures: Vec<Failure>,
-    internal_errors: usize,
-    unsupported: usize,
-    svd_fallbacks: usize,
-    is_passing: bool,
+pub(super) struct Found {
+    pub files: Vec<ReadFile>,
+    pub failures: Vec<Failure>,
+    pub internal_errors: usize,
+    pub unsupported: usize,
+    pub svd_fallbacks: usize,
+    pub is_passing: bool,
     /// Some input could not be used in full, or is not finite
-    is_flawed: bool,
+    pub is_flawed: bool,
 }
 
 /// What is found in one checkpoint.
@@ -223,136 +222,13 @@ impl Work<'_> {
         Ok(together)
     }
 
-    fn run(&self, unit: &Unit, kinds: &[MeasureKind]) -> Result<Option<Vec<Line>>> {
-        let mut rows = Rows::default();
-        let mut found = Vec::new();
-        for kind in kinds {
-            let of_run = match kind {
-                MeasureKind::Training => Some(self.training(unit.run, &mut rows)?),
-                _ => self.trajectory(unit, &mut rows)?,
-            };
-            let Some(of_run) = of_run else { return Ok(None) };
-            found.push((*kind, of_run));
-        }
-        self.commit(unit, found, rows).map(Some)
-    }
-
-    fn training(&self, run: usize, rows: &mut Rows) -> Result<Found> {
-        let run = &self.archive.runs[run];
-        let path = run.dir.join("metrics.jsonl");
-        let identity = identity(std::slice::from_ref(&path));
-        let mut found = Found::default();
-        let mut digest = None;
-        match training(run) {
-            Ok(logged) => {
-                rows.training = logged;
-                digest = identity.as_ref().and_then(|_| read::digest(&path).ok()).map(|(_, d)| d);
-                // The trainer may have gone on between the two reads.
-                if self::identity(std::slice::from_ref(&path)) != identity {
-                    (digest, found.is_passing) = (None, true);
-                }
-            }
-            Err(error) if self.strict => return Err(error),
-            Err(error) => {
-                (found.is_passing, found.is_flawed) = (is_passing(&error), true);
-                found.failures.push(run_file_failure(&error, run, self.archive).into());
-            }
-        }
-        let file = relative(&path, &self.archive.path);
-        found.files.push(ReadFile { file, identity, blake3: digest });
-        Ok(found)
-    }
-
-    fn trajectory(&self, unit: &Unit, rows: &mut Rows) -> Result<Option<Found>> {
-        let mut found = Found::default();
-        let verified = unit.checkpoints.clone().into_par_iter().with_max_len(1);
-        let verified =
-            verified.map(|at| (!self.stop.is_here()).then(|| self.verified(unit.run, at)));
-        let Some(verified) = verified.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>()
-        else {
-            return Ok(None);
-        };
-        let mut usable = Vec::new();
-        for (at, (read, failed)) in verified.into_iter().enumerate() {
-            if read.blake3.is_some() {
-                usable.push(at);
-            }
-            found.files.push(read);
-            match failed {
-                Some(failed) if self.strict => return Err(failed.error),
-                Some(failed) => {
-                    found.is_flawed = true;
-                    found.is_passing |= is_passing(&failed.error);
-                    found.internal_errors += usize::from(failed.internal);
-                    found.failures.push(failed.row.into());
-                }
-                None => {}
-            }
-        }
-        let work = || {
-            trajectory::rows(&Points {
-                archive: self.archive,
-                run: &self.archive.runs[unit.run],
-                usable: &usable,
-                weighting: self.weighting,
-                stopped: &|| self.stop.is_here(),
-                observe: self.observe,
-            })
-        };
-        let measured = match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(measured) => measured,
-            Err(panic) => {
-                let error = Error::from_panic(panic.as_ref());
-                let run = &self.archive.runs[unit.run];
-                (found.internal_errors, found.is_passing) = (1, true);
-                found.failures.push(run_file_failure(&error, run, self.archive).into());
-                Some(trajectory::Measured::default())
-            }
-        };
-        let Some(measured) = measured else { return Ok(None) };
-        rows.trajectory = measured.rows;
-        let late = |row: &TrajectoryRow| row.status == Status::SvdTimeout;
-        found.is_passing |= rows.trajectory.iter().any(late);
-        found.is_flawed |= rows.trajectory.iter().any(|row| row.status != Status::Ok);
-        for failure in measured.failures {
-            found.is_passing |= failure.is_passing;
-            found.internal_errors += usize::from(failure.internal);
-            found.failures.push(failure.row.into());
-        }
-        Ok(Some(found))
-    }
-
-    /// Whether the bytes of a checkpoint are good: as another measure found, or else by reading it.
-    fn verified(&self, run: usize, at: usize) -> (ReadFile, Option<Box<Failed>>) {
-        let source = &self.archive.runs[run].checkpoints[at];
-        let file = self.plan.runs[run].checkpoints[at].file.clone();
-        let known = self.known.as_ref().and_then(|known| {
-            known.lock().unwrap_or_else(PoisonError::into_inner).get(&file).cloned()
-        });
-        if let Some(known) = known.filter(|known| known.blake3.is_some()) {
-            return (known, None);
-        }
-        let item = Item { run: &self.subjects[run], source, file, io_timeout: self.io_timeout };
-        let permit = self.admission.admit(&source.path, memory(source, item.run, &[]));
-        let _permit = match permit {
-            Ok(permit) => permit,
-            Err(error) => {
-                let (read, result) = item.refused::<()>(self.archive, error);
-                return (read, result.err());
-            }
-        };
-        // A checkpoint that is not of the network is a point, or has a status there.
-        let (read, result) = item.read(self.archive, self.strict);
-        (read, result.err())
-    }
-
-    fn know(&self, files: &[ReadFile]) {
+    pub(super) fn know(&self, files: &[ReadFile]) {
         let Some(known) = &self.known else { return };
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(files.iter().map(|read| (read.file.clone(), read.clone())));
     }
 
-    fn commit(
+    pub(super) fn commit(
         &self,
         unit: &Unit,
         found: Vec<(MeasureKind, Found)>,

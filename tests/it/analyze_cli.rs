@@ -231,7 +231,8 @@ fn a_new_checkpoint_is_noticed() {
     let some = args!["analyze", &run, "--out", &out, "--measures", "spectra"];
     groundswell(some).exits(12).says(&format!(
         "error[CR16]: {}: written with different parameters: checkpoints, training, progress, \
-         frequencies, fourier, neurons, movement, trajectory were computed from other checkpoints",
+         frequencies, fourier, neurons, movement, trajectory were computed from other checkpoints, or \
+         nothing says from which; without --measures, or with these too, they are computed again",
         out.display()
     ));
     assert_same(&tree(&out), &before);
