@@ -111,7 +111,7 @@ impl Stream {
     /// Logits over the p real classes, `[p², p]`.
     #[must_use]
     pub fn logits(&self, net: &Network, params: &Params<f64>) -> Array2<f64> {
-        self.from_neurons(net, params, &self.neurons)
+        self.logits_of(net, params, &self.neurons)
     }
 
     /// Call `found` with each ablation in turn. Without keys those that need them are left out.
@@ -129,7 +129,7 @@ impl Stream {
             self.of_parts(net, params, &mut found);
         }
         let mut of_neurons = |name: String, neurons: &Array2<f64>| {
-            found((name, self.from_neurons(net, params, neurons).view()));
+            found((name, self.logits_of(net, params, neurons).view()));
         };
         let table = LogitTable::new(self.neurons.view(), group, Protocol::Block3x3);
         let quadratic = own_frequencies(&self.neurons, &table, &self.frequencies(group));
@@ -184,12 +184,7 @@ impl Stream {
         found("mlp_skip_mean", &mean(&mid), &mlp);
     }
 
-    fn from_neurons(
-        &self,
-        net: &Network,
-        params: &Params<f64>,
-        neurons: &Array2<f64>,
-    ) -> Array2<f64> {
+    fn logits_of(&self, net: &Network, params: &Params<f64>, neurons: &Array2<f64>) -> Array2<f64> {
         match net {
             Network::Transformer(net) => {
                 let post = &self.attention + &last(net, params) + mlp_output(net, params, neurons);
@@ -359,7 +354,7 @@ mod tests {
         let b_out = params.matrix_like(names::B_OUT).to_owned();
         let of_bias = matmul(b_out.view(), params.matrix(names::W_U).slice(s![.., ..7]));
         let sum =
-            &found["w_l_keys"] + &found["w_l_complement"] - &found["mlp_zero"] - &of_bias.row(0);
+            &found["w_l_keys"] + &found["w_l_complement"] - &found["mlp_zero"] - of_bias.row(0);
         assert!(gap(&found["none"], &sum) < 1e-12);
         // A mean changes no mean.
         for name in ["mlp_mean", "mlp_skip_mean"] {
