@@ -30,7 +30,7 @@ fn landscape(archive: &Path, out: &Path, options: &[&str]) -> Ran {
 fn a_line_can_end_in_another_run() {
     let dir = tempfile::tempdir().unwrap();
     let (archive, out) = (two_runs(dir.path()), dir.path().join("out"));
-    analyze(&archive, &out).exits(0);
+    groundswell(args!["analyze", &archive, "--out", &out, "--precision", "f64"]).exits(0);
     let options = ["--from", "a:last", "--to", "b:20", "--points", "3"];
     landscape(&archive, &out, &options).exits(0);
     landscape(&archive, &out, &["--from", "a:last", "--to", "a:20", "--points", "2"]).exits(0);
