@@ -13,7 +13,6 @@ DEMO := demo
 TABLES ?= $(DEMO)/tables
 FIGURES ?= $(DEMO)/figures
 
-export SOURCE_DATE_EPOCH := 0
 export BIN
 # Without a system library for linear algebra.
 PURE := --no-default-features --features gemm
