@@ -16,8 +16,8 @@ from tables import TableError, Tables
 FIGURES = ["loss", "fig3", "fig5", "fig6", "fig7", "fig8", "fig10", "fig11", "fig12", "svd",
            "movement", "trajectory", "lines", "components", "components3d", "barriers",
            "curvature", "toy"]
-# About several runs: drawn when they are named.
-SEVERAL = ["fig2", "fig16", "fig17", "fig18", "fig19", "fig20", "decays", "moduli"]
+# Of tables that are made on request, or about several runs: drawn when they are named.
+SEVERAL = ["fig2", "fig4", "fig16", "fig17", "fig18", "fig19", "fig20", "decays", "moduli"]
 
 
 def write(folder: Path, name: str, files: dict[str, bytes]) -> list[Path]:
@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the figures")
     parser.add_argument("names", metavar="NAME", nargs="*",
                         help=f"figures to draw [default: {', '.join(FIGURES)}]; "
-                             f"about several runs: {', '.join(SEVERAL)}")
+                             f"when they are named: {', '.join(SEVERAL)}")
     parser.add_argument("--run", help="name of the run [default: the first by name]")
     arguments = parser.parse_args()
     known = [*FIGURES, *SEVERAL]

@@ -15,6 +15,7 @@ KEYS = {
     "frequencies": ["step", "frequency"],
     "fourier": ["step", "object", "frequency"],
     "neurons": ["step", "neuron"],
+    "activations": ["step", "object", "index", "i", "j"],
     "spectra": ["step", "tensor", "batch_index"],
     "singular_values": ["step", "tensor", "batch_index", "index"],
     "movement": ["step", "tensor"],
@@ -29,8 +30,9 @@ KEYS = {
     "toy_slice": ["model", "setting", "step", "i", "j"],
 }
 WITHOUT_RUN = {"toy", "toy_slice"}
-# What makes a table that no analysis makes.
+# What makes a table that a plain analysis does not make.
 COMMANDS = {
+    "activations": "analyze ARCHIVE --out TABLES --measures activations --at last",
     "interpolation": "landscape ARCHIVE --out TABLES --from memorised --to last --points 25",
     "barriers": "landscape ARCHIVE --out TABLES --from memorised --to last --points 25",
     "surface": "landscape ARCHIVE --out TABLES --plane three:first,memorised,last",

@@ -137,7 +137,7 @@ def test_faults(tables: Path, work: Path, expected: dict[str, bytes]) -> None:
 
 
 def test_several(tables: Path, work: Path) -> int:
-    """Figures about several runs are drawn of one, too, and have the same bytes twice."""
+    """Figures about several runs, and on request, are drawn of one, and have the same bytes twice."""
     names = importlib.import_module("draw").SEVERAL
     for folder in ("several", "again several"):
         code, _, stderr = draw_here(tables, work / folder, *names)
@@ -179,7 +179,7 @@ def main(arguments: list[str]) -> int:
         print(f"{len(expected)} files of {len(drawn())} figures: the same bytes twice")
         test_faults(tables, work, expected)
         print(f"{len(NEEDED)} tables missing, empty, cut or without a column: named, figures kept")
-        print(f"{test_several(tables, work)} figures about several runs: the same")
+        print(f"{test_several(tables, work)} figures that are drawn when they are named: the same")
         test_without_tables(work)
         test_run_names(tables, work)
         print("any run name is drawn")
