@@ -247,10 +247,18 @@ fn a_memory_limit_leaves_out_what_is_too_large() {
     };
     limited("1kB").exits(4).mentions("needs about 1 MB of memory, and 0 MB may be used");
     limited("1e6").exits(2).mentions("`1e6` is no size");
-    let big = archive.join("checkpoints/step_00000000.safetensors");
-    let needed = 8 * fs::metadata(big).unwrap().len();
-    count(&limited(&needed.to_string()).exits(0), &out, "31 checkpoints measured");
-    assert_eq!(rows::<CheckpointRow>(&out).iter().filter(|r| r.status == Status::Ok).count(), 31);
+    let sizes = fs::read_dir(archive.join("checkpoints")).unwrap();
+    let sizes = sizes.map(|entry| entry.unwrap().metadata().unwrap().len());
+    let needed = 8 * sizes.max().unwrap();
+    limited(&(needed - 1).to_string()).exits(3);
+    let failures = rows::<FailureRow>(&out);
+    assert!((1..31).contains(&failures.len()) && failures.iter().all(|row| row.code == "CR20"));
+    let listed = |status| rows::<CheckpointRow>(&out).iter().filter(|r| r.status == status).count();
+    assert_eq!(listed(Status::TooLarge), failures.len());
+    assert_eq!(listed(Status::Ok), 31 - failures.len());
+    // Those blocks are not believed once there is more memory.
+    limited(&needed.to_string()).exits(0);
+    assert_eq!((listed(Status::Ok), rows::<FailureRow>(&out).len()), (31, 0));
 }
 
 /// CR06: a limit on the size of files is told like a full disk, and what was committed stays.
