@@ -149,7 +149,7 @@ pub fn object_names(net: &Network) -> Vec<String> {
 /// Fourier norms of every object, without forming the large ones: a product of weights is transformed
 /// by transforming its last factor, which has only d_model rows.
 ///
-/// The same numbers as [`fourier::Transform::norms`] of each of [`objects`].
+/// The same numbers as [`Transform::norms`] of each of [`objects`].
 #[must_use]
 pub fn object_norms(
     net: &Network,

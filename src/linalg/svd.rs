@@ -3,7 +3,7 @@
 //! Order: the guards (size, finiteness), scaling by a power of two to `max |a| ∈ [½, 1)` (exact, and
 //! no overflow inside), `gesdd`, a check of its result, `gesvd`, the same check; then a reason instead
 //! of a spectrum. The Gram path asks for the eigenvalues of a smaller matrix first
-//! ([`super::tridiagonal`]), and goes on to the two drivers if those do not pass the check.
+//! (`tridiagonal`), and goes on to the two drivers if those do not pass the check.
 //!
 //! Measured, OpenBLAS 0.3.21: with one Inf among the entries `gesvd` and `gesdd` with vectors hang
 //! for some sizes, and without vectors return NaN and success. Hence the guard before, and the check

@@ -68,7 +68,7 @@ impl Job {
 /// What there is to do, without doing anything.
 ///
 /// # Errors
-/// As [`analyze`], before any work.
+/// As [`analyze`](super::analyze::analyze), before any work.
 pub fn dry_run(request: &Request<'_>) -> Result<Forecast> {
     let job = Job::new(request)?;
     let journal = Journal::read(&request.out.join(store::PRIVATE))?;

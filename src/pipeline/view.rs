@@ -150,7 +150,7 @@ impl<'a> View<'a> {
     /// Make sure that every tensor can be read and holds finite numbers.
     ///
     /// # Errors
-    /// As [`require_flawless`].
+    /// [`Error::Checkpoint`] with the first tensor that cannot, or does not.
     pub fn require_flawless(&self) -> Result<()> {
         require_flawless(&self.checkpoint)
     }
