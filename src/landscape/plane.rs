@@ -225,8 +225,10 @@ mod tests {
             "{parallel:?}"
         );
         assert!(parallel.to_string().contains("the angle between them is "));
-        assert!(of([1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]).is_err());
-        assert!(of([1.0, 0.0, 0.0], [1.0, 1e-5, 0.0]).is_ok());
+        let opposite = of([1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]).unwrap_err();
+        assert!(matches!(opposite, NoPlane::Parallel { .. }), "{opposite:?}");
+        let near = of([1.0, 0.0, 0.0], [1.0, 1e-5, 0.0]).unwrap();
+        assert!((near.cosine() - 1.0 / (1.0 + 1e-10f64).sqrt()).abs() < 1e-15);
         let zero = of([1.0, 0.0, 0.0], [0.0; 3]).unwrap_err();
         assert_eq!(zero.to_string(), "direction 2 has length 0");
         assert_eq!(of([f64::NAN, 0.0, 0.0], [1.0, 0.0, 0.0]), Err(NoPlane::NonFinite));
