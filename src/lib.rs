@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod blas;
 pub mod circuits;
+pub mod claims;
 pub mod cli;
 pub mod config;
 pub mod doctor;

@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 use super::row::{Column, Row};
 use super::status::Status;
 use super::{
-    AblationRow, ActivationRow, BarrierRow, BasinRow, CheckpointRow, CircuitRow, CurvatureRow,
-    FailureRow, FourierRow, FrequencyRow, InterpolationRow, MovementRow, NeuronRow, PlanePointRow,
-    ProgressRow, ResemblanceRow, SingularValueRow, SpectralDensityRow, SpectrumRow, SurfaceRow,
-    ToyRow, ToySliceRow, TrainingRow, TrajectoryRow,
+    AblationRow, ActivationRow, ArrowRow, BarrierRow, BasinRow, CheckpointRow, CircuitRow,
+    ClaimRow, CurvatureRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow, MovementRow,
+    NeuronRow, OnsetRow, PlanePointRow, ProgressRow, ResemblanceRow, SharesRow, SingularValueRow,
+    SpectralDensityRow, SpectrumRow, SurfaceRow, ToyRow, ToySliceRow, TrainingRow, TrajectoryRow,
 };
 use crate::error::{Error, Result};
 
@@ -41,6 +41,10 @@ macro_rules! every_row {
             $function::<ResemblanceRow>(),
             $function::<CurvatureRow>(),
             $function::<SpectralDensityRow>(),
+            $function::<ArrowRow>(),
+            $function::<SharesRow>(),
+            $function::<OnsetRow>(),
+            $function::<ClaimRow>(),
             $function::<ToyRow>(),
             $function::<ToySliceRow>(),
             $function::<FailureRow>(),

@@ -53,6 +53,14 @@ statuses! {
     NotPeriodic = "not_periodic",
     /// Nothing says what the network learned, or its tensors are not those of a network that can be evaluated.
     UnknownNetwork = "unknown_network",
+    /// The run has no key frequencies: it has found no final algorithm.
+    NoKeys = "no_keys",
+    /// Neither the moments of the optimiser nor the next step are saved.
+    NoMoments = "no_moments",
+    /// The archive has no run on permuted labels from the same initialisation.
+    NoTwin = "no_twin",
+    /// What the statistic is about was not reached, or not in enough saves.
+    NotReached = "not_reached",
     /// The neuron's output does not vary over the inputs.
     Dead = "dead",
     /// The measure failed by a mistake of the program; the log has its message.

@@ -3,7 +3,7 @@
 //! ```text
 //! surface      cli  bin                        parse, call, report
 //! engines      train  pipeline  weights  doctor        join mathematics and storage; threads
-//! mathematics  tasks model optim spectra fourier circuits progress landscape dynamics  arrays in and out
+//! mathematics  tasks model optim spectra fourier circuits progress landscape dynamics claims  arrays in and out
 //! storage      archive  durable  tables                 files in, typed values out
 //! vocabulary   error  config  params  linalg  blas
 //! ```
@@ -39,6 +39,7 @@ const FLOORS: &[(&str, Floor)] = &[
     ("spectra", Mathematics),
     ("fourier", Mathematics),
     ("circuits", Mathematics),
+    ("claims", Mathematics),
     ("progress", Mathematics),
     ("landscape", Mathematics),
     ("dynamics", Mathematics),

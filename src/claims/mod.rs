@@ -1,0 +1,5 @@
+//! The essay's claims as numbers, each with what it is compared with.
+//!
+//! Pure: arrays in, numbers out. The definitions stand in `docs/claims.md`.
+
+pub mod nulls;
