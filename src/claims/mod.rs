@@ -1,5 +1,15 @@
 //! The essay's claims as numbers, each with what it is compared with.
 //!
 //! Pure: arrays in, numbers out. The definitions stand in `docs/claims.md`.
+//!
+//! Conventions, fixed here:
+//! - A series is `[save, frequency]`; index `k − 1` holds frequency `k`. Saves at which a statistic is
+//!   not known for every frequency are left out before.
+//! - Keys and other sets of frequencies are ascending lists of `k`, from 1.
+//! - Random draws are seeded: ChaCha8, the seed an argument.
 
+pub mod detector;
 pub mod nulls;
+pub mod onset;
+pub mod phases;
+pub mod stats;

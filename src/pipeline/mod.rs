@@ -7,6 +7,7 @@
 //! - [`audit`] lists what is there and what is wrong with it.
 //! - [`analyze`] measures every checkpoint; one that cannot be used is a row of `failures`.
 //! - [`checkpoints::measure_archive`] applies a measure of your own.
+//! - [`claims`] finds onsets among the tables that are there.
 //! - [`landscape`] evaluates the losses on lines and planes through weight space, and curvature.
 //! - [`mod@toy`] trains the two-basins toy.
 
@@ -14,6 +15,7 @@ mod admission;
 pub mod analyze;
 pub mod audit;
 pub mod checkpoints;
+pub mod claims;
 mod dynamics;
 pub mod evaluation;
 mod job;

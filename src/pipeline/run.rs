@@ -221,6 +221,8 @@ pub struct RunContext {
     pub data: Dataset,
     /// All labelled inputs, ascending.
     pub all: Vec<usize>,
+    /// [`Dataset::unswapped`]
+    pub unswapped: Vec<usize>,
     /// Sum of every input, for a task that adds in ℤ_p.
     pub sums: Option<Vec<usize>>,
     /// The group of the task; ℤ_p for a task without a circuit.
@@ -281,6 +283,7 @@ impl RunContext {
             net: Network::new(config),
             all: (0..data.labels.len()).filter(|input| data.labels[*input].is_some()).collect(),
             sums: adds.then(|| (0..data.labels.len()).filter_map(sum_of).collect()),
+            unswapped: data.unswapped(),
             data,
             transform: Transform::new(group.order()),
             group,

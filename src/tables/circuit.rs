@@ -35,6 +35,12 @@ table! {
     /// Share of the held-out pairs whose label has the largest of the p real logits; ties go to
     /// the lowest class.
     test_accuracy: Option<f64> ["fraction"],
+    /// CE(L) on the held-out pairs (a,b) whose swap (b,a) is no training pair with the same label: a
+    /// memoriser that is symmetric gets the others without generalising. Null if there are none.
+    test_loss_unswapped: Option<f64> ["nats"],
+    /// Share of the same pairs whose label has the largest of the p real logits; ties go to the lowest
+    /// class.
+    test_accuracy_unswapped: Option<f64> ["fraction"],
     /// CE(mean + L_K) on all pairs: the key frequencies alone (restricted loss of Nanda et al.
     /// 2023, arXiv:2301.05217).
     restricted_loss_all: Option<f64> ["nats"],

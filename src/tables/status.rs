@@ -35,7 +35,7 @@ statuses! {
     UnsupportedDtype = "unsupported_dtype",
     /// The tensor has another shape than the run's settings or its first checkpoint imply; `spectra` measures it as it is.
     ShapeChanged = "shape_changed",
-    /// A tensor that the measure needs or the run's first checkpoint has, or the final checkpoint that fixes the key frequencies, is missing.
+    /// A tensor that the measure needs or the run's first checkpoint has, or the final checkpoint that fixes the key frequencies, or a table that it is taken from, is missing.
     Missing = "missing",
     /// The file cannot be read, breaks the format, or is not the one that was saved: see `failures`.
     Unreadable = "unreadable",
@@ -55,6 +55,8 @@ statuses! {
     UnknownNetwork = "unknown_network",
     /// The run has no key frequencies: it has found no final algorithm.
     NoKeys = "no_keys",
+    /// The key frequencies, their harmonics and those of W_E leave too few others to compare with.
+    TooFewFrequencies = "too_few_frequencies",
     /// Neither the moments of the optimiser nor the next step are saved.
     NoMoments = "no_moments",
     /// The archive has no run on permuted labels from the same initialisation.

@@ -89,6 +89,18 @@ impl Dataset {
             labels: indices.iter().map(label).collect(),
         }
     }
+
+    /// The test pairs (a, b) whose swap (b, a) is no training pair with the same label: those that a
+    /// memoriser does not get by being symmetric. In the order of `test`.
+    #[must_use]
+    pub fn unswapped(&self) -> Vec<usize> {
+        let trained: std::collections::HashSet<usize> = self.train.iter().copied().collect();
+        let is_known = |index: usize| {
+            let swap = index % self.p * self.p + index / self.p;
+            trained.contains(&swap) && self.labels[swap] == self.labels[index]
+        };
+        self.test.iter().copied().filter(|index| !is_known(*index)).collect()
+    }
 }
 
 /// `⌊F n⌋`, the product rounded to f64 first, as Python's `int(F * n)`.
@@ -198,6 +210,24 @@ mod tests {
             let known: Vec<usize> = (0..49).filter(|i| data.labels[*i].is_some()).collect();
             assert_eq!(all, known, "{toml}");
         }
+    }
+
+    /// By the pairs themselves; of the addition about 1 − F of the test pairs are left, of the subtraction,
+    /// where swapping changes the label, all.
+    #[test]
+    fn unswapped_pairs_have_no_mirror_image_in_training() {
+        let of = |task: &str| dataset(&format!("task = \"{task}\"\nmodulus = 31")).unwrap();
+        let data = of("add");
+        let trained = data.batch(&data.train).pairs;
+        let found = data.unswapped();
+        for index in &data.test {
+            let [a, b] = [index / 31, index % 31];
+            assert_eq!(found.contains(index), !trained.contains(&[b, a]), "{a} {b}");
+        }
+        let share = found.len() as f64 / data.test.len() as f64;
+        assert!((share - 0.7).abs() < 0.06, "{share}");
+        let data = of("sub");
+        assert_eq!(data.unswapped(), data.test);
     }
 
     #[test]

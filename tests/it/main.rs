@@ -20,6 +20,7 @@ mod kernel_cli;
 mod lines_cli;
 mod networks;
 mod numbers;
+mod onset_cli;
 mod planes_cli;
 mod resume;
 mod scale;

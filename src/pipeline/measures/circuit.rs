@@ -1,7 +1,7 @@
 //! Tables `progress`, `frequencies`, `fourier` and `neurons`: the trigonometric circuit.
 
 use super::Measure;
-use super::losses::{Losses, circuit_status};
+use super::losses::{Losses, circuit_status, losses_of};
 use crate::circuits;
 use crate::config::Activation;
 use crate::error::Result;
@@ -38,6 +38,7 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
             Some(losses) => Losses::of_circuit(losses),
             None => Losses::new(run, evaluated.logits.view()),
         };
+    let unswapped = losses_of(evaluated.logits.view(), &run.labels(), &run.unswapped);
     let gini =
         |object: &str| fourier::gini(view.norms_of(object)?.rows.as_slice().expect("one row"));
     let row = ProgressRow {
@@ -45,6 +46,8 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
         test_loss,
         train_accuracy,
         test_accuracy,
+        test_loss_unswapped: unswapped.mean(),
+        test_accuracy_unswapped: unswapped.mean_accuracy(),
         gini_w_e: gini("W_E"),
         gini_w_l: gini("W_L"),
         sum_sq_weights: Some(params.values.iter().map(|w| w * w).sum()),

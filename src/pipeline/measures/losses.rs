@@ -1,6 +1,6 @@
 //! The losses of one weight vector: shared by `progress` and `interpolation`.
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, Axis};
 
 use crate::error::Result;
 use crate::params::Params;
@@ -41,6 +41,13 @@ impl Losses {
             test_accuracy: rows.accuracy(&run.data.test),
         }
     }
+}
+
+/// Losses over the p real classes of these inputs alone; `logits` and `labels` are of all inputs.
+#[must_use]
+pub fn losses_of(logits: ArrayView2<'_, f64>, labels: &[usize], inputs: &[usize]) -> RowLosses {
+    let labels: Vec<usize> = inputs.iter().map(|input| labels[*input]).collect();
+    RowLosses::new(logits.select(Axis(0), inputs).view(), &labels)
 }
 
 /// Why the circuit's columns of this run are null, if they are.

@@ -1,0 +1,6 @@
+//! The essay's claims, from tables that are there.
+//!
+//! What is compared with what stands in [`crate::claims`]; here tables become arrays, and numbers rows.
+
+pub mod onset;
+pub mod series;
