@@ -2,4 +2,9 @@
 //!
 //! Pure: arrays in, numbers out. The definitions stand in `docs/claims.md`.
 
+pub mod kernel;
 pub mod nulls;
+pub mod parts;
+pub mod path;
+pub mod shares;
+pub mod switch;
