@@ -9,6 +9,7 @@ pub mod doctor;
 mod kernel;
 pub mod landscape;
 pub mod report;
+pub mod shares;
 pub mod signals;
 pub mod source;
 pub mod sweep;
@@ -45,6 +46,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Analyze(analyze::AnalyzeArgs),
     Landscape(Box<landscape::LandscapeArgs>),
+    Shares(shares::SharesArgs),
     Merge(tables::MergeArgs),
     Status(tables::StatusArgs),
     Verify(tables::VerifyArgs),
@@ -87,6 +89,7 @@ fn execute(command: &Command) -> anyhow::Result<u8> {
         Command::Audit(args) => audit::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Landscape(args) => landscape::run(args),
+        Command::Shares(args) => shares::run(args),
         Command::Merge(args) => tables::merge(args),
         Command::Status(args) => tables::status(args),
         Command::Verify(args) => tables::verify(args),
