@@ -25,7 +25,8 @@ mod readout;
 
 pub use ablations::{Ablated, Stream};
 pub use neurons::{
-    CLEAR_FVE, NeuronFrequency, NeuronSums, by_two_dimensional_transform, clear_neurons,
+    CLEAR_FVE, NeuronFrequency, NeuronSpectrum, NeuronSums, by_two_dimensional_transform,
+    clear_neurons,
 };
 pub use readout::{Circuit, Content, circuits, content, readout};
 

@@ -17,7 +17,7 @@
 //! ```
 
 use multiversion::multiversion;
-use ndarray::{Array1, Array2, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
 
 use crate::fourier;
 use crate::linalg::{Scalar, matmul};
@@ -30,6 +30,17 @@ pub struct NeuronFrequency {
     pub frequency: usize,
     /// Share of the neuron's variance over inputs that it explains, 0 to 1
     pub fve: f64,
+}
+
+/// What frequencies the neurons compute, one by one and together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NeuronSpectrum {
+    /// Of every neuron; `None` for a dead one: its energy `Σ G²` is at most `n² (1e-6 · max |N|)²`, the
+    /// maximum over all neurons
+    pub neurons: Vec<Option<NeuronFrequency>>,
+    /// Share of the variance of all neurons together that each frequency `1..=n/2` explains, at index
+    /// `k − 1`; `None` if all are dead
+    pub shares: Option<Vec<f64>>,
 }
 
 /// A neuron counts towards a frequency from this share on (the paper's 85 %).
@@ -123,30 +134,51 @@ impl NeuronSums {
         self.squares.sum().sqrt()
     }
 
-    /// Frequency of every neuron; `None` for a dead one: its energy `Σ G²` is at most
-    /// `n² (1e-6 · max |N|)²`, the maximum over all neurons.
+    /// Frequency of every neuron, and the shares of the frequencies in all of them:
+    ///
+    /// ```text
+    /// share_k = Σ_neurons fve_k Σ G² / Σ_neurons Σ G²
+    /// ```
     #[must_use]
-    pub fn frequencies(&self, group: &Group) -> Vec<Option<NeuronFrequency>> {
+    pub fn spectrum(&self, group: &Group) -> NeuronSpectrum {
         let (n, d_mlp) = self.tables[0].dim();
         let inputs = (n * n) as f64;
-        let shares = self.energies(group.basis());
+        let energies = self.energies(group.basis());
         let total = self.tables[2].sum_axis(Axis(0));
         let dead = inputs * (1e-6 * self.max).powi(2);
-        let found = (0..d_mlp).map(|neuron| {
+        // The variance of a dead neuron would be a difference of roundings, and can be below 0.
+        let energy = |neuron: usize| {
             let energy = self.squares[neuron] - total[neuron] * total[neuron] / inputs;
-            // A dead neuron's share would be a quotient of roundings.
-            (energy > dead).then(|| {
-                let mut best = NeuronFrequency { frequency: 1, fve: f64::NEG_INFINITY };
-                for (k, explained) in (1..).zip(shares.column(neuron)) {
-                    let fve = explained / energy;
-                    if fve > best.fve {
-                        best = NeuronFrequency { frequency: k, fve };
-                    }
+            Some(energy).filter(|energy| *energy > dead)
+        };
+        let of_neuron = |neuron: usize| {
+            let energy = energy(neuron)?;
+            let mut best = NeuronFrequency { frequency: 1, fve: f64::NEG_INFINITY };
+            for (k, explained) in (1..).zip(energies.column(neuron)) {
+                let fve = explained / energy;
+                if fve > best.fve {
+                    best = NeuronFrequency { frequency: k, fve };
                 }
-                NeuronFrequency { fve: best.fve.min(1.0), ..best }
-            })
-        });
-        found.collect()
+            }
+            Some(NeuronFrequency { fve: best.fve.min(1.0), ..best })
+        };
+        let alive: Vec<(usize, f64)> =
+            (0..d_mlp).filter_map(|neuron| Some((neuron, energy(neuron)?))).collect();
+        let whole: f64 = alive.iter().map(|(_, energy)| energy).sum();
+        let share = |row: ArrayView1<'_, f64>| {
+            let sum: f64 = alive.iter().map(|(neuron, _)| row[*neuron]).sum();
+            (sum / whole).min(1.0)
+        };
+        NeuronSpectrum {
+            neurons: (0..d_mlp).map(of_neuron).collect(),
+            shares: (whole > 0.0).then(|| energies.rows().into_iter().map(share).collect()),
+        }
+    }
+
+    /// Frequency of every neuron, as in [`NeuronSums::spectrum`].
+    #[must_use]
+    pub fn frequencies(&self, group: &Group) -> Vec<Option<NeuronFrequency>> {
+        self.spectrum(group).neurons
     }
 
     /// Energy of every neuron in the terms of every frequency, `[n/2, d_mlp]`.
@@ -291,6 +323,38 @@ mod tests {
             }
             assert_eq!(found[4..], [None, None]);
         }
+    }
+
+    /// Of all neurons together: energies are added, so large neurons count for more; dead ones do not.
+    #[test]
+    fn frequencies_share_the_variance_of_all_neurons() {
+        let p = 11;
+        let group = Group::additive(p);
+        let wave = |k: usize, x: usize| (TAU * ((k * x) % p) as f64 / p as f64).cos();
+        let of = |neuron: &dyn Fn(usize, usize, usize) -> f64| {
+            let neurons = Array2::from_shape_fn((p * p, 3), |(input, neuron_index)| {
+                neuron(neuron_index, input / p, input % p)
+            });
+            summed(&group, neurons.view(), 4).spectrum(&group).shares
+        };
+        // Only frequency 3, in three forms: all of the variance is its own.
+        let pure = of(&|neuron, a, b| match neuron {
+            0 => 2.0 + wave(3, a),
+            1 => wave(3, a + b),
+            _ => wave(3, a) * wave(3, b) - 1.0,
+        });
+        for (k, share) in (1..).zip(pure.unwrap()) {
+            assert!((share - if k == 3 { 1.0 } else { 0.0 }).abs() < 1e-12, "{k}: {share}");
+        }
+        // Energies 4 : 1 of two waves of a, and nothing.
+        let mixed = of(&|neuron, a, _| match neuron {
+            0 => 2.0 * wave(1, a),
+            1 => wave(4, a),
+            _ => 5.0,
+        });
+        let mixed = mixed.unwrap();
+        assert!((mixed[0] - 0.8).abs() < 1e-12 && (mixed[3] - 0.2).abs() < 1e-12, "{mixed:?}");
+        assert_eq!(of(&|neuron, _, _| neuron as f64), None, "all dead");
     }
 
     proptest! {

@@ -9,7 +9,12 @@
 //! - Random draws are seeded: ChaCha8, the seed an argument.
 
 pub mod detector;
+pub mod kernel;
 pub mod nulls;
 pub mod onset;
+pub mod parts;
+pub mod path;
 pub mod phases;
+pub mod shares;
 pub mod stats;
+pub mod switch;

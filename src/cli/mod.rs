@@ -10,6 +10,7 @@ mod kernel;
 pub mod landscape;
 pub mod onset;
 pub mod report;
+pub mod shares;
 pub mod signals;
 pub mod source;
 pub mod sweep;
@@ -47,6 +48,7 @@ enum Command {
     Analyze(analyze::AnalyzeArgs),
     Landscape(Box<landscape::LandscapeArgs>),
     Onset(onset::OnsetArgs),
+    Shares(shares::SharesArgs),
     Merge(tables::MergeArgs),
     Status(tables::StatusArgs),
     Verify(tables::VerifyArgs),
@@ -90,6 +92,7 @@ fn execute(command: &Command) -> anyhow::Result<u8> {
         Command::Analyze(args) => analyze::run(args),
         Command::Landscape(args) => landscape::run(args),
         Command::Onset(args) => onset::run(args),
+        Command::Shares(args) => shares::run(args),
         Command::Merge(args) => tables::merge(args),
         Command::Status(args) => tables::status(args),
         Command::Verify(args) => tables::verify(args),

@@ -130,8 +130,17 @@ impl Item<'_> {
         archive: &Archive,
         measure: impl FnOnce(&View<'_>) -> Result<R>,
     ) -> (ReadFile, Result<R, Box<Failed>>) {
+        self.consume(archive, |view| measure(&view))
+    }
+
+    /// The same for work that takes the view apart.
+    pub(super) fn consume<R>(
+        &self,
+        archive: &Archive,
+        measure: impl FnOnce(View<'_>) -> Result<R>,
+    ) -> (ReadFile, Result<R, Box<Failed>>) {
         self.load(archive, |checkpoint| {
-            measure(&View::new(self.run, self.source, &self.file, checkpoint)?)
+            measure(View::new(self.run, self.source, &self.file, checkpoint)?)
         })
     }
 

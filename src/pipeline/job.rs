@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::analyze::{Request, lines_of};
 use super::checkpoints::{self, relative};
-use super::measures::MeasureKind;
+use super::measures::{MeasureKind, shares};
 use super::output;
 use super::patience;
 use super::run::{RunContext, Subject};
@@ -161,8 +161,13 @@ fn parameters(kind: MeasureKind, request: &Request<'_>) -> Value {
     if kind.is_of_network() {
         parameters["key_rule"] = request.choices.keys.to_string().into();
         parameters["protocol"] = request.choices.protocol.name().into();
-        if kind.is_on_request() {
+        if kind.is_of_chosen() {
             parameters["at"] = request.choices.at.to_string().into();
+        }
+        if kind == MeasureKind::Shares {
+            parameters["kernel_at"] = request.choices.kernel_at.to_string().into();
+            parameters["kernel_probes"] = shares::PROBES.into();
+            parameters["kernel_seed"] = shares::SEED.into();
         }
         parameters["precision"] = request.choices.precision.name().into();
         parameters["key_threshold"] = KEY_THRESHOLD.into();

@@ -26,6 +26,7 @@ pub mod measures;
 pub mod merge;
 pub mod output;
 mod patience;
+mod pullback;
 pub mod run;
 mod sharded;
 pub mod status;

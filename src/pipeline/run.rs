@@ -26,6 +26,8 @@ pub struct Choices {
     pub precision: Precision,
     /// Of which checkpoints the tables on request are made
     pub at: Places,
+    /// For which checkpoints `shares` has the gradients and tangent kernels of the two parts
+    pub kernel_at: Places,
 }
 
 /// Checkpoints of every run.
@@ -42,6 +44,11 @@ pub enum Place {
     First,
     Last,
     Step(u64),
+}
+
+impl Places {
+    /// No checkpoint.
+    pub const NONE: Self = Self::Some(Vec::new());
 }
 
 impl FromStr for Places {
@@ -79,7 +86,8 @@ impl Default for Choices {
     fn default() -> Self {
         let (protocol, precision) = (Protocol::SumDirs, Precision::F32);
         let at = Places::Some(vec![Place::Last]);
-        Self { protocol, keys: KeyRule::default(), precision, at }
+        let kernel_at = Places::NONE;
+        Self { protocol, keys: KeyRule::default(), precision, at, kernel_at }
     }
 }
 
@@ -90,14 +98,15 @@ impl Choices {
     /// # Errors
     /// [`Error::Setting`] if it does not.
     pub fn check(&self, archive: &Archive) -> Result<()> {
-        if let Places::Some(places) = &self.at {
+        for (option, places) in [("at", &self.at), ("kernel-at", &self.kernel_at)] {
+            let Places::Some(places) = places else { continue };
             let saved = |step: u64| archive.runs.iter().any(|run| run.checkpoint(step).is_ok());
             for place in places {
                 if let Place::Step(step) = place
                     && !saved(*step)
                 {
                     let help = "`groundswell audit` lists the steps";
-                    return Err(Error::setting("at", format!("no run saved step {step}"), help));
+                    return Err(Error::setting(option, format!("no run saved step {step}"), help));
                 }
             }
         }
@@ -310,7 +319,17 @@ impl RunContext {
     /// Whether the tables on request are made of the checkpoint of this step.
     #[must_use]
     pub fn is_chosen(&self, step: u64) -> bool {
-        let Places::Some(places) = &self.choices.at else { return true };
+        self.is_among(&self.choices.at, step)
+    }
+
+    /// Whether `shares` looks at gradients and tangent kernels at the checkpoint of this step.
+    #[must_use]
+    pub fn has_kernel(&self, step: u64) -> bool {
+        self.is_among(&self.choices.kernel_at, step)
+    }
+
+    fn is_among(&self, places: &Places, step: u64) -> bool {
+        let Places::Some(places) = places else { return true };
         places.iter().any(|place| match place {
             Place::First => self.ends.is_some_and(|(first, _)| first == step),
             Place::Last => self.ends.is_some_and(|(_, last)| last == step),

@@ -9,7 +9,7 @@ use super::evaluation::{Evaluation, Precision, all_below};
 use super::matrices::{MatrixValues, all_singular_values};
 use super::run::{RunContext, Subject};
 use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor, is_unsupported};
-use crate::circuits::{self, NeuronFrequency};
+use crate::circuits::{self, NeuronSpectrum};
 use crate::error::{Error, Fault, Name, Result};
 use crate::fourier::Norms;
 use crate::model::folded::Folded;
@@ -38,7 +38,7 @@ pub struct View<'a> {
     logit_table: OnceCell<Option<LogitTable<'a>>>,
     losses: OnceCell<Option<CircuitLosses>>,
     object_norms: OnceCell<Option<Vec<(String, Norms)>>>,
-    neurons: OnceCell<Option<Vec<Option<NeuronFrequency>>>>,
+    neurons: OnceCell<Option<NeuronSpectrum>>,
     singular_values: OnceCell<Vec<MatrixValues>>,
     /// Matrices whose singular values did not come from the first driver
     pub svd_fallbacks: Cell<usize>,
@@ -172,14 +172,21 @@ impl<'a> View<'a> {
         self.params.get_or_init(read).as_ref()
     }
 
+    /// Whether the network is evaluated in f32.
+    #[must_use]
+    pub fn is_narrow(&self) -> bool {
+        let stored_wide = self.checkpoint.tensors.iter().any(|t| t.dtype == Dtype::F64);
+        let wanted = self.network().is_some_and(|run| run.choices.precision == Precision::F32);
+        wanted && !stored_wide
+    }
+
     /// The network on all inputs; `None` without [`View::params`], or if the squares of its
     /// activations leave the range of f64.
     pub fn evaluation(&self) -> Option<&Evaluation> {
         let evaluate = || {
             let (run, params) = (self.network()?, self.params()?);
-            let stored_wide = self.checkpoint.tensors.iter().any(|t| t.dtype == Dtype::F64);
-            let narrow = run.choices.precision == Precision::F32 && !stored_wide;
-            let found = narrow.then(|| Evaluation::new(run, &params.cast::<f32>())).flatten();
+            let found =
+                self.is_narrow().then(|| Evaluation::new(run, &params.cast::<f32>())).flatten();
             found.or_else(|| Evaluation::new(run, params))
         };
         self.evaluation.get_or_init(evaluate).as_ref()
@@ -239,13 +246,19 @@ impl<'a> View<'a> {
         self.losses.get_or_init(measure).as_ref()
     }
 
-    /// Frequency of every neuron, `None` for dead ones; `None` without an evaluation.
-    pub fn neurons(&self) -> Option<&[Option<NeuronFrequency>]> {
+    /// What frequencies the neurons compute; `None` without an evaluation.
+    pub fn neurons(&self) -> Option<&NeuronSpectrum> {
         let find = || {
             let group = &self.network()?.group;
-            Some(self.evaluation()?.neurons.frequencies(group))
+            Some(self.evaluation()?.neurons.spectrum(group))
         };
-        self.neurons.get_or_init(find).as_deref()
+        self.neurons.get_or_init(find).as_ref()
+    }
+
+    /// The network on all inputs, and nothing else.
+    #[must_use]
+    pub fn into_evaluation(self) -> Option<Evaluation> {
+        self.evaluation.into_inner().flatten()
     }
 
     /// Singular values of every matrix, slice by slice for tensors with more than two axes.

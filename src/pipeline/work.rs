@@ -1,6 +1,7 @@
 //! One unit of an analysis: from checkpoints to committed blocks.
 
 mod runs;
+mod shares;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use super::Observe;
 use super::admission::{Admission, Permit};
 use super::checkpoints::{Failed, Item, is_passing};
 use super::dynamics::comparison::Comparison;
-use super::measures::{MeasureKind, Rows, Scope};
+use super::measures::{self, MeasureKind, Rows, Scope};
 use super::run::Subject;
 use super::stop::Stop;
 use super::store::Store;
@@ -115,11 +116,12 @@ impl Work<'_> {
             let together = self.together(unit, measured, &own, &mut rows)?;
             found.extend(own.iter().map(|kind| (*kind, together.of(*kind))));
         }
-        if !compared.is_empty() {
+        // Who looks at the checkpoints first tells of them.
+        let mut is_told = !own.is_empty() || self.strict;
+        if compared.contains(&MeasureKind::Movement) {
             let stopped = || self.stop.is_here();
-            // The own measures of the same checkpoints have told of them already.
-            let alone = own.is_empty() && !self.strict;
-            let observe: fn(&Self) = if alone { Self::observe } else { |_| {} };
+            let observe: fn(&Self) = if is_told { |_| {} } else { Self::observe };
+            is_told = true;
             let (range, comparison) = (unit.checkpoints.clone(), &self.comparisons[unit.run]);
             let block = match self.admit_neighbours(unit) {
                 Ok(_permit) => comparison.block(range, stopped, || observe(self)),
@@ -139,6 +141,13 @@ impl Work<'_> {
             };
             self.know(&compared.files);
             found.push((MeasureKind::Movement, compared));
+        }
+        if compared.contains(&MeasureKind::Shares) {
+            let observe: fn(&Self) = if is_told { |_| {} } else { Self::observe };
+            let Some(of_shares) = self.shares(unit, &mut rows, || observe(self))? else {
+                return Ok(None);
+            };
+            found.push((MeasureKind::Shares, of_shares));
         }
         self.commit(unit, found, rows).map(Some)
     }
@@ -303,5 +312,11 @@ pub(super) fn memory(source: &CheckpointRef, subject: &Subject, kinds: &[Measure
     let network =
         subject.network.as_ref().filter(|_| kinds.iter().any(|kind| kind.is_of_network()));
     let grid = network.map_or(0, |run| 16 * run.p() * run.p() * (run.p() + run.net.d_mlp()));
-    tensors + grid as u64
+    let of_shares = network.filter(|_| kinds.contains(&MeasureKind::Shares)).map_or(0, |run| {
+        // The logits of the checkpoint before; of a probe of the tangent kernels, and its parts; gradients.
+        let logits = 8 * run.p() * run.p() * run.p();
+        let gradients = 16 * measures::shares::PROBES * run.net.layout().len();
+        if run.has_kernel(source.step) { 5 * logits + gradients } else { logits }
+    });
+    tensors + (grid + of_shares) as u64
 }

@@ -109,6 +109,10 @@ table! {
     /// Neurons whose `neurons.frequency` is k and whose `neurons.fve` is at least 0.85; null for
     /// the quadratic activation, where that is no sign of a clear neuron (see `neurons.fve`).
     neuron_count: Option<i64> ["count"],
+    /// Share of the variance over inputs of all neurons together that lies in k: with Ĝ the
+    /// two-dimensional transform of a neuron, Σ_neurons Σ Ĝ² over the terms {1, cos, sin}² of w_k a and
+    /// w_k b without 1·1, over Σ_neurons Σ Ĝ² without it; null if all neurons are dead.
+    neuron_share: Option<f64> ["fraction"],
     /// `ok`, or why measures are null.
     status: Status,
 }

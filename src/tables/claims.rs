@@ -95,18 +95,30 @@ table! {
     closure_train: Option<f64> ["fraction"],
     /// The same on the held-out pairs.
     closure_test: Option<f64> ["fraction"],
-    /// α of the smallest CE(mean + αL_K + βL_R) on the training pairs; null if there is none.
+    /// α* of the smallest CE(mean + α L_K + β L_R) on the training pairs; null if there is none, because
+    /// some α L_K + β L_R classifies every pair correctly by itself, and the loss falls for ever.
     alpha_train: Option<f64>,
-    /// β of the same.
+    /// β* of the same.
     beta_train: Option<f64>,
-    /// The same on the held-out pairs.
+    /// As `alpha_train`, on the held-out pairs.
     alpha_test: Option<f64>,
-    /// The same on the held-out pairs.
+    /// β* of the same.
     beta_test: Option<f64>,
-    /// Cosine of the gradients of excluded and of restricted loss, training pairs.
+    /// atan2(α*, β*), training pairs: 0 where only the rest counts, 45 where α* = β*, 90 where only the
+    /// key frequencies count, beyond where the rest is turned round. Without α*, β*: of the direction
+    /// in which the smallest margin of α L_K + β L_R is widest, where α², β² grow without end.
+    switch_angle_train: Option<f64> ["degrees"],
+    /// The same on the held-out pairs.
+    switch_angle_test: Option<f64> ["degrees"],
+    /// Cosine of the gradients of CE(L − L_K) and CE(mean + L_K) with respect to the weights, training
+    /// pairs; of the checkpoints asked for.
     gradient_cosine_train: Option<f64>,
-    /// ‖J_K J_Rᵀ‖/(‖J_K‖‖J_R‖): cross term of the tangent kernels of L_K and L_R, by random probes.
+    /// ‖J_K J_Rᵀ‖/√(‖J_K J_Kᵀ‖ ‖J_R J_Rᵀ‖), Frobenius norms, with J_X = ∂L_X/∂θ over all inputs and
+    /// classes: 0 if no weight moves both parts. Estimated with 16 random vectors; of the checkpoints
+    /// asked for.
     kernel_cross: Option<f64>,
+    /// Standard error of `kernel_cross`, by the jackknife over the vectors.
+    kernel_cross_standard_error: Option<f64>,
     /// `ok`, or why measures are null.
     status: Status,
 }

@@ -26,6 +26,7 @@ mod resume;
 mod scale;
 mod schema_cli;
 mod shards;
+mod shares_cli;
 mod split;
 mod sweep_cli;
 mod toy_cli;

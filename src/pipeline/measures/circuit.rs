@@ -96,7 +96,8 @@ impl Measure for Frequencies {
         let counts = view
             .neurons()
             .filter(|_| run.net.activation() != Activation::Quadratic)
-            .map(|all| circuits::clear_neurons(all, last));
+            .map(|all| circuits::clear_neurons(&all.neurons, last));
+        let shares = view.neurons().and_then(|all| all.shares.as_deref());
         let keys = view.keys();
         let rows = (1..=last).map(|k| {
             let row = FrequencyRow {
@@ -118,6 +119,7 @@ impl Measure for Frequencies {
                 excluded_loss_train: losses.single[k - 1].excluded_train,
                 restricted_loss_all: losses.single[k - 1].restricted_all,
                 neuron_count: counts.as_ref().map(|counts| counts[k - 1] as i64),
+                neuron_share: shares.map(|shares| shares[k - 1]),
                 status: circuit_status(run),
                 ..row
             }
@@ -176,7 +178,7 @@ impl Measure for Neurons {
         let Some(run) = view.network() else { return Ok(Vec::new()) };
         let neurons = view.neurons();
         let rows = (0..run.net.d_mlp()).map(|neuron| {
-            let found = neurons.map(|all| all[neuron]);
+            let found = neurons.map(|all| all.neurons[neuron]);
             let known = found.flatten();
             NeuronRow {
                 run: view.run.name.clone(),

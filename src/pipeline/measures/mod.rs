@@ -7,6 +7,7 @@ mod ablations;
 mod checkpoints;
 mod circuit;
 pub mod losses;
+pub(super) mod shares;
 pub(super) mod spectra;
 
 pub use ablations::{Ablations, Activations, Circuits};
@@ -21,8 +22,8 @@ use crate::config::names::named_enum;
 use crate::error::Result;
 use crate::tables::{
     self, AblationRow, ActivationRow, CheckpointRow, CircuitRow, FourierRow, FrequencyRow,
-    Joinable, MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow,
-    TrajectoryRow,
+    Joinable, MovementRow, NeuronRow, ProgressRow, Row, SharesRow, SingularValueRow, SpectrumRow,
+    TrainingRow, TrajectoryRow,
 };
 
 /// What a measure looks at to make rows.
@@ -32,6 +33,8 @@ pub enum Scope {
     Checkpoint,
     /// A checkpoint, those next to it, and the first and the last of its run
     Neighbours,
+    /// A checkpoint and the one before it
+    Previous,
     /// A whole run
     Run,
 }
@@ -145,6 +148,8 @@ measures! {
     /// Brings `singular_values`
     Spectra = "spectra":
         spectra: SpectrumRow = Spectra, singular_values: SingularValueRow = SingularValues;
+    /// On request, of all checkpoints, each against the one before
+    Shares = "shares": shares: SharesRow;
     /// Of checkpoints against their neighbours and the ends of their run
     Movement = "movement": movement: MovementRow;
     Trajectory = "trajectory": trajectory: TrajectoryRow;
@@ -157,6 +162,7 @@ impl MeasureKind {
         match self {
             Self::Training | Self::Trajectory => Scope::Run,
             Self::Movement => Scope::Neighbours,
+            Self::Shares => Scope::Previous,
             _ => Scope::Checkpoint,
         }
     }
@@ -164,7 +170,10 @@ impl MeasureKind {
     /// To be raised when its numbers change: what was computed before goes stale.
     #[must_use]
     pub fn version(self) -> u32 {
-        1
+        match self {
+            Self::Frequencies => 2, // since 2 with `neuron_share`
+            _ => 1,
+        }
     }
 
     /// Whether the run's network and its key frequencies decide the rows, beside the weights.
@@ -174,9 +183,15 @@ impl MeasureKind {
         of_all.contains(&self) || self.is_on_request()
     }
 
-    /// Whether it is made only when it is named, and of the checkpoints that `--at` names.
+    /// Whether it is made only when it is named.
     #[must_use]
     pub fn is_on_request(self) -> bool {
+        self.is_of_chosen() || self == Self::Shares
+    }
+
+    /// Whether it is made of the checkpoints that `--at` names, and of no others.
+    #[must_use]
+    pub fn is_of_chosen(self) -> bool {
         matches!(self, Self::Ablations | Self::Circuits | Self::Activations)
     }
 }

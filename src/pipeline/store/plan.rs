@@ -147,7 +147,7 @@ impl Plan {
     pub fn measures_of(&self, unit: &Unit) -> impl Iterator<Item = MeasureKind> {
         let part = unit.scope;
         self.measures.keys().copied().filter(move |kind| match kind.scope() {
-            Scope::Checkpoint | Scope::Neighbours => part == Part::Block,
+            Scope::Checkpoint | Scope::Neighbours | Scope::Previous => part == Part::Block,
             Scope::Run => part == Part::Run,
         })
     }
@@ -169,11 +169,16 @@ impl Plan {
         let own = &run.checkpoints[unit.checkpoints.clone()];
         let own: Vec<(u64, &str, Option<&str>)> =
             own.iter().map(|own| (own.step, own.file.as_str(), own.blake3.as_deref())).collect();
-        let around = (kind.scope() == Scope::Neighbours).then(|| {
-            let Range { start, end } = unit.checkpoints;
-            [Some(0), start.checked_sub(1), Some(end), run.checkpoints.len().checked_sub(1)]
-                .map(named)
-        });
+        let Range { start, end } = unit.checkpoints;
+        let around: Option<Vec<_>> = match kind.scope() {
+            Scope::Checkpoint | Scope::Run => None,
+            Scope::Previous => Some(vec![named(start.checked_sub(1))]),
+            Scope::Neighbours => {
+                let last = run.checkpoints.len().checked_sub(1);
+                let around = [Some(0), start.checked_sub(1), Some(end), last];
+                Some(around.map(named).into())
+            }
+        };
         let schemas: Vec<(&str, u32)> =
             kind.joinables().iter().map(|table| (table.table, table.version)).collect();
         canonical_digest(&json!({
