@@ -8,13 +8,17 @@
 //! - Keys and other sets of frequencies are ascending lists of `k`, from 1.
 //! - Random draws are seeded: ChaCha8, the seed an argument.
 
+pub mod course;
 pub mod detector;
+pub mod judge;
 pub mod kernel;
 pub mod nulls;
 pub mod onset;
 pub mod parts;
 pub mod path;
 pub mod phases;
+pub mod rules;
 pub mod shares;
 pub mod stats;
 pub mod switch;
+pub mod verdict;

@@ -5,6 +5,7 @@
 
 pub mod analyze;
 pub mod audit;
+pub mod claims;
 pub mod doctor;
 mod kernel;
 pub mod landscape;
@@ -48,6 +49,7 @@ enum Command {
     Analyze(analyze::AnalyzeArgs),
     Landscape(Box<landscape::LandscapeArgs>),
     Onset(onset::OnsetArgs),
+    Claims(claims::ClaimsArgs),
     Shares(shares::SharesArgs),
     Merge(tables::MergeArgs),
     Status(tables::StatusArgs),
@@ -92,6 +94,7 @@ fn execute(command: &Command) -> anyhow::Result<u8> {
         Command::Analyze(args) => analyze::run(args),
         Command::Landscape(args) => landscape::run(args),
         Command::Onset(args) => onset::run(args),
+        Command::Claims(args) => claims::run(args),
         Command::Shares(args) => shares::run(args),
         Command::Merge(args) => tables::merge(args),
         Command::Status(args) => tables::status(args),

@@ -68,6 +68,11 @@ impl Subsets {
         Some(Self { drawn, size })
     }
 
+    /// The sets themselves.
+    pub fn sets(&self) -> impl Iterator<Item = &[usize]> {
+        self.drawn.chunks_exact(self.size)
+    }
+
     /// Mean of a statistic over each set; `values` is `[frequency]`, of one save.
     #[must_use]
     pub fn means(&self, values: ArrayView1<'_, f64>) -> Vec<f64> {

@@ -246,7 +246,7 @@ impl Sources {
 }
 
 /// Cells `(step, frequency, value)` as a series.
-fn gather(cells: impl Iterator<Item = (i64, i64, Option<f64>)>) -> Option<Series> {
+pub(super) fn gather(cells: impl Iterator<Item = (i64, i64, Option<f64>)>) -> Option<Series> {
     let mut saves: BTreeMap<i64, BTreeMap<i64, f64>> = BTreeMap::new();
     let mut last = 0;
     for (step, frequency, value) in cells {

@@ -1,0 +1,255 @@
+//! What the judges of all claims share: a run's phases and keys, and statistics over its saves.
+
+use ndarray::{Array2, Axis};
+
+use super::nulls::subsets::{Pool, Subsets};
+use super::nulls::walks::{Walk, Winners, contrast, winners};
+use super::nulls::{Compared, NullId, compare, mean_of};
+use super::phases::Phases;
+use super::rules::Rules;
+use super::stats::Side;
+use super::verdict::{Against, Finding, Lack};
+
+/// Why a claim cannot be decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gap(pub Lack, pub String);
+
+impl From<Gap> for Finding {
+    fn from(Gap(lack, reason): Gap) -> Self {
+        Self::lacking(lack, reason)
+    }
+}
+
+/// What a judge says: a finding, or why there is none.
+pub type Outcome = Result<Finding, Gap>;
+
+/// A run as the judges see it.
+#[derive(Debug, Clone, Default)]
+pub struct Course {
+    /// Saved steps, ascending
+    pub steps: Vec<i64>,
+    pub phases: Phases,
+    pub keys: Vec<usize>,
+    /// The frequencies that N1 draws from
+    pub plain: Vec<usize>,
+    /// The keys of the other runs of the same group, by run
+    pub others: Vec<(String, Vec<usize>)>,
+}
+
+impl Course {
+    /// Make sure that the run has a final algorithm.
+    ///
+    /// # Errors
+    /// The gap, if it has none.
+    pub fn require_final(&self) -> Result<(), Gap> {
+        if self.phases.t_gen.is_none() {
+            let reason = "never 99 % test accuracy: there is no final algorithm";
+            return Err(Gap(Lack::NotReached, reason.into()));
+        }
+        if self.keys.is_empty() {
+            return Err(Gap(Lack::NoKeys, "the run has no key frequencies".into()));
+        }
+        Ok(())
+    }
+
+    /// First save with train accuracy of 99.9 %.
+    ///
+    /// # Errors
+    /// The gap, if it is not reached; likewise below.
+    pub fn t_mem(&self) -> Result<i64, Gap> {
+        reached(self.phases.t_mem, "t_mem (train accuracy of 99.9 %)")
+    }
+
+    /// Step of the largest test loss before the drop.
+    ///
+    /// # Errors
+    /// As [`Course::t_mem`].
+    pub fn t_peak(&self) -> Result<i64, Gap> {
+        reached(self.phases.t_peak, "t_peak (the test loss does not drop after t_mem)")
+    }
+
+    /// Where the test loss drops.
+    ///
+    /// # Errors
+    /// As [`Course::t_mem`].
+    pub fn t_drop(&self) -> Result<i64, Gap> {
+        reached(self.phases.t_drop, "t_drop (the test loss does not drop after t_mem)")
+    }
+
+    /// First save with test accuracy of 99 %.
+    ///
+    /// # Errors
+    /// As [`Course::t_mem`].
+    pub fn t_gen(&self) -> Result<i64, Gap> {
+        reached(self.phases.t_gen, "t_gen (test accuracy of 99 %)")
+    }
+
+    /// Make sure that these steps are most of the saves in a window.
+    ///
+    /// # Errors
+    /// The gap, with what is there.
+    pub fn require_cover(
+        &self,
+        rules: &Rules,
+        what: &str,
+        (first, last): (i64, i64),
+        steps: impl Iterator<Item = i64>,
+    ) -> Result<(), Gap> {
+        let within = |step: &i64| (first..=last).contains(step);
+        let saved = self.steps.iter().filter(|step| within(step)).count();
+        let found = steps.filter(within).count();
+        if found == 0 || (found as f64) < rules.nulls.coverage * saved as f64 {
+            let reason = format!("{what}: {found} of the {saved} saves of {first}..{last}");
+            return Err(Gap(Lack::Missing, reason));
+        }
+        Ok(())
+    }
+
+    /// Random sets of frequencies as large as K.
+    #[must_use]
+    pub fn subsets(&self, rules: &Rules) -> Option<Subsets> {
+        subsets(rules, &self.keys, &self.plain)
+    }
+}
+
+/// The draws of N1; `None` with fewer plain frequencies than keys.
+#[must_use]
+pub fn subsets(rules: &Rules, keys: &[usize], plain: &[usize]) -> Option<Subsets> {
+    Subsets::new(keys, plain, Pool::Plain, rules.nulls.subsets, rules.nulls.seed)
+}
+
+fn reached(step: Option<i64>, what: &str) -> Result<i64, Gap> {
+    step.ok_or_else(|| Gap(Lack::NotReached, format!("the run does not reach {what}")))
+}
+
+/// A statistic of every frequency, at the saves where it is known of all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Ascending
+    pub steps: Vec<i64>,
+    /// `[save, frequency]`, frequency k at k − 1
+    pub values: Array2<f64>,
+}
+
+impl Series {
+    /// Only the saves in a window, both ends included.
+    #[must_use]
+    pub fn within(&self, first: i64, last: i64) -> Self {
+        self.select(|step| (first..=last).contains(&step))
+    }
+
+    /// The saves up to a step, and the last one: what comes between decides nothing but who wins.
+    #[must_use]
+    pub fn until(&self, step: i64) -> Self {
+        let last = self.steps.last().copied();
+        self.select(|save| save <= step || Some(save) == last)
+    }
+
+    /// The saves at these steps, all of which it has.
+    #[must_use]
+    pub fn at_steps(&self, steps: &[i64]) -> Self {
+        self.select(|step| steps.binary_search(&step).is_ok())
+    }
+
+    fn select(&self, keep: impl Fn(i64) -> bool) -> Self {
+        let rows: Vec<usize> =
+            (0..self.steps.len()).filter(|save| keep(self.steps[*save])).collect();
+        let steps = rows.iter().map(|save| self.steps[*save]).collect();
+        Self { steps, values: self.values.select(Axis(0), &rows) }
+    }
+
+    /// What every frequency gains per step, from each save to the next; by the first of both.
+    #[must_use]
+    pub fn growth(&self) -> Self {
+        let pairs = self.steps.len().saturating_sub(1);
+        let steps = self.steps[..pairs].to_vec();
+        let values = Array2::from_shape_fn((pairs, self.values.ncols()), |(save, k)| {
+            let gained = self.values[[save + 1, k]] - self.values[[save, k]];
+            gained / (self.steps[save + 1] - self.steps[save]) as f64
+        });
+        Self { steps, values }
+    }
+
+    /// Mean over some frequencies, `[save]`.
+    #[must_use]
+    pub fn mean(&self, frequencies: &[usize]) -> Vec<f64> {
+        let of_row = |row| mean_of(row, frequencies).unwrap_or(0.0);
+        self.values.rows().into_iter().map(of_row).collect()
+    }
+
+    /// The steps as numbers.
+    #[must_use]
+    pub fn times(&self) -> Vec<f64> {
+        self.steps.iter().map(|step| *step as f64).collect()
+    }
+
+    /// The winner's curse: what a number of the contrast of the keys (their mean less that of the plain
+    /// frequencies, over the saves) is in frequencies that won by chance, N5a, and with a growth rate that
+    /// all have in common, N5b. One of them is left out where it is undefined.
+    #[must_use]
+    pub fn winners_curse(
+        &self,
+        rules: &Rules,
+        course: &Course,
+        number: impl Fn(&[i64], &[f64]) -> Option<f64>,
+    ) -> Vec<Compared> {
+        let (keys, plain) = (&course.keys, &course.plain);
+        let Some(measured) = number(&self.steps, &contrast(self.values.view(), keys, plain)) else {
+            return Vec::new();
+        };
+        let kinds = [(NullId::N5a, Walk::Additive), (NullId::N5b, Walk::Multiplicative)];
+        let against = |(null, walk): (NullId, Walk)| {
+            let drawn = self.winners(rules, course, walk)?;
+            let rows = drawn.contrast.rows().into_iter();
+            let values: Vec<f64> =
+                rows.filter_map(|row| number(&self.steps, &row.to_vec())).collect();
+            Some(compare(null, measured, &values, Side::Upper))
+        };
+        kinds.into_iter().filter_map(against).collect()
+    }
+
+    /// The draws of N5.
+    #[must_use]
+    pub fn winners(&self, rules: &Rules, course: &Course, walk: Walk) -> Option<Winners> {
+        let (draws, seed) = (rules.nulls.walks, rules.nulls.seed);
+        winners(self.values.view(), &course.keys, &course.plain, walk, draws, seed)
+    }
+}
+
+impl From<Compared> for Against {
+    fn from(found: Compared) -> Self {
+        Self {
+            null: found.null.name(),
+            mean: found.mean,
+            quantile: found.quantile,
+            z: found.z,
+            p: found.p,
+        }
+    }
+}
+
+/// The least favourable p of several nulls; `None` if one of them has none, or there are none.
+#[must_use]
+pub fn largest_p(all: &[Compared]) -> Option<f64> {
+    let p: Option<Vec<f64>> = all.iter().map(|compared| compared.p).collect();
+    p?.into_iter().reduce(f64::max)
+}
+
+/// Whether a statistic is gone under N5: winners by chance have it, too. `None` without the null.
+#[must_use]
+pub fn is_gone(rules: &Rules, curse: &[Compared]) -> Option<bool> {
+    largest_p(curse).map(|p| p > rules.nulls.level)
+}
+
+/// `0.042`, or `1.2e-5`: a number in a reason.
+#[must_use]
+pub fn short(value: f64) -> String {
+    let size = value.abs();
+    if size > 0.0 && !(1e-3..1e6).contains(&size) {
+        format!("{value:.2e}")
+    } else {
+        let text = format!("{value:.3}");
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        if text == "-0" { "0".into() } else { text.into() }
+    }
+}

@@ -1,0 +1,272 @@
+//! C4a, C4b and C8: where the gradient, and the whole step, points.
+
+use std::collections::BTreeMap;
+
+use crate::claims::course::{Course, Gap, Outcome, Series, is_gone, largest_p, short};
+use crate::claims::nulls::subspaces::chance_embedding;
+use crate::claims::nulls::{Compared, NullId, compare};
+use crate::claims::rules::{RATES, Rules};
+use crate::claims::stats::{Side, mean, median, normal_tail, z};
+use crate::claims::verdict::{Against, Finding, Lack, Measured, Verdict};
+
+/// Means over all frequencies at one save, each of those that are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StepMean {
+    pub step: i64,
+    pub rate_ce: Option<f64>,
+    pub z_label: Option<f64>,
+    pub z_mirror: Option<f64>,
+}
+
+/// C4a: at once the gradient points to *an* algorithm of the family. The means over all frequencies of
+/// `z_label` and of `z_mirror`, at the first steps.
+///
+/// Both z are those of single frequencies: the mean of z is less than the z of the mean, which the table
+/// does not have. The p is that of the normal tail at the median z.
+///
+/// # Errors
+/// What is missing.
+pub fn c4a(rules: &Rules, course: &Course, saves: &[StepMean]) -> Outcome {
+    course.require_final()?;
+    let early: Vec<&StepMean> =
+        saves.iter().filter(|save| (0..=rules.c4.last_step).contains(&save.step)).collect();
+    let window = (0, rules.c4.last_step);
+    let rates: Vec<f64> = early.iter().filter_map(|save| save.rate_ce).collect();
+    let mut parts = vec![Measured::number("mean_rate_ce", mean(&rates))];
+    let (mut shares, mut bands, mut p_values) = (Vec::new(), Vec::new(), Vec::new());
+    let kinds: [(&str, NullId, fn(&StepMean) -> Option<f64>); 2] = [
+        ("z_label", NullId::N3, |save| save.z_label),
+        ("z_mirror", NullId::N2, |save| save.z_mirror),
+    ];
+    for (name, null, of) in kinds {
+        let known: Vec<(i64, f64)> =
+            early.iter().filter_map(|save| Some((save.step, of(save)?))).collect();
+        course.require_cover(rules, name, window, known.iter().map(|(step, _)| *step))?;
+        let values: Vec<f64> = known.into_iter().map(|(_, z)| z).collect();
+        let share = share_of(&values, |z| z > rules.c4.z);
+        let (middle, band) = (median(&values), share_of(&values, |z| z.abs() <= rules.c4.z));
+        let p = middle.map(normal_tail);
+        let against = Against { null: null.name(), z: middle, p, ..Against::default() };
+        let verdict = match (share >= rules.c4.a_share, band >= rules.c4.band_share) {
+            (true, _) => Verdict::Supports,
+            (_, true) => Verdict::Refutes,
+            _ => Verdict::Undecided,
+        };
+        let row = Measured::number(format!("share_{name}_above"), Some(share));
+        parts.push(row.against(against).judged(verdict, "share of the first steps"));
+        shares.push(share);
+        bands.push(verdict);
+        p_values.extend(p);
+    }
+    let verdict = if bands.contains(&Verdict::Refutes) {
+        Verdict::Refutes
+    } else {
+        Verdict::unanimous(&bands)
+    };
+    let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
+    let reason = format!(
+        "share of steps 0..{} with mean z above {}: {} (labels), {} (mirror)",
+        rules.c4.last_step,
+        rules.c4.z,
+        short(shares[0]),
+        short(shares[1]),
+    );
+    let p = p_values.into_iter().reduce(f64::max);
+    Ok(Finding::new(verdict, Some(least), reason, parts).with_p(p))
+}
+
+fn share_of(values: &[f64], is: impl Fn(f64) -> bool) -> f64 {
+    values.iter().filter(|value| is(**value)).count() as f64 / values.len().max(1) as f64
+}
+
+/// What table `arrow` has of a run: rates of every frequency, and sums of its columns over W_E and W_U.
+#[derive(Debug, Clone, Default)]
+pub struct Rates {
+    /// By `ce`, `adam`, `decay`, `total`; only what is known
+    pub series: BTreeMap<String, Series>,
+    /// `gradient_share`, of every frequency
+    pub gradient_share: Option<Series>,
+    /// Step and cosine of −Π_K g with Π_K(θ_T − θ)
+    pub cosines: Vec<(i64, f64)>,
+    /// Order of the group
+    pub order: usize,
+}
+
+/// z of the keys' mean among the sets of N1 at every save, and the same of every set: `[draw][save]`.
+struct Scores {
+    keys: Vec<f64>,
+    sets: Vec<Vec<f64>>,
+}
+
+fn scores(rules: &Rules, course: &Course, series: &Series) -> Result<Scores, Gap> {
+    let drawn = course.subset_series(rules, series).ok_or_else(|| {
+        let reason = "fewer plain frequencies than keys: N1 has no sets";
+        Gap(Lack::Missing, reason.into())
+    })?;
+    let keys = series.mean(&course.keys);
+    let mut found = Scores { keys: Vec::new(), sets: vec![Vec::new(); drawn.nrows()] };
+    for (column, value) in drawn.columns().into_iter().zip(keys) {
+        let null = column.to_vec();
+        // Rates that are all equal, such as those of a step of no length, tell nothing.
+        let Some(own) = z(value, &null) else { continue };
+        found.keys.push(own);
+        let (centre, scale) =
+            (mean(&null).unwrap_or(0.0), (value - mean(&null).unwrap_or(0.0)) / own);
+        for (set, of_set) in found.sets.iter_mut().zip(null) {
+            set.push(if scale == 0.0 { 0.0 } else { (of_set - centre) / scale });
+        }
+    }
+    Ok(found)
+}
+
+fn rate<'a>(rates: &'a Rates, name: &str) -> Result<&'a Series, Gap> {
+    let series = rates.series.get(name).filter(|series| !series.steps.is_empty());
+    let lack = if name == "ce" || name == "decay" { Lack::Missing } else { Lack::NoMoments };
+    series.ok_or_else(|| Gap(lack, format!("table arrow has no rate_{name}")))
+}
+
+/// C4b: at once the step points to *the* algorithm that the run ends with.
+///
+/// # Errors
+/// What is missing.
+pub fn c4b(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Series) -> Outcome {
+    course.require_final()?;
+    let t_mem = course.t_mem()?;
+    let (last, bound) = (rules.c4.last_step, rules.c4.z);
+    let total = rate(rates, "total")?;
+    let early = total.within(0, last);
+    course.require_cover(rules, "rate_total", (0, last), early.steps.iter().copied())?;
+    let to_mem = total.within(0, t_mem);
+    course.require_cover(rules, "rate_total", (0, t_mem), to_mem.steps.iter().copied())?;
+    let first = scores(rules, course, &early)?;
+    let share = share_of(&first.keys, |z| z > bound);
+    let band = share_of(&scores(rules, course, &to_mem)?.keys, |z| z.abs() <= bound);
+    let mut parts = vec![
+        Measured::number("share_z_above", Some(share)),
+        Measured::number("median_z", median(&first.keys)),
+        Measured::number("share_in_band_to_t_mem", Some(band)),
+    ];
+    // The whole push of the first steps, among those of other sets: it has a p.
+    let push = mean(&early.mean(&course.keys)).unwrap_or(0.0);
+    let sets = course.subset_series(rules, &early).map(|drawn| {
+        drawn.rows().into_iter().filter_map(|row| mean(&row.to_vec())).collect::<Vec<f64>>()
+    });
+    let n1 = compare(NullId::N1, push, &sets.unwrap_or_default(), Side::Upper);
+    let curse = coefficients.until(last).winners_curse(rules, course, |steps, contrast| {
+        let end = steps.partition_point(|step| *step <= last).checked_sub(1)?;
+        Some(contrast[end] - contrast[0])
+    });
+    let row = |name: &str, null: &Compared| {
+        Measured::number(name, Some(null.value)).against((*null).into())
+    };
+    parts.push(row("mean_rate_total", &n1));
+    parts.extend(curse.iter().map(|null| row("rise_over_others", null)));
+    parts.extend(towards_the_end(course, rates, last));
+    let gone = is_gone(rules, &curse);
+    let p = largest_p(&[&[n1][..], &curse].concat());
+    let (verdict, why) = if band >= rules.c4.band_share {
+        (Verdict::Refutes, "within the band until t_mem")
+    } else if share >= rules.c4.b_share {
+        match gone {
+            Some(false) => (Verdict::Supports, "beyond the band at once"),
+            Some(true) => (Verdict::Undecided, "winners by chance rise as much"),
+            None => (Verdict::Undecided, "N5 is undefined"),
+        }
+    } else {
+        (Verdict::Undecided, "neither beyond the band at once nor within it until t_mem")
+    };
+    let reason = format!("share_z_above {bound} at steps 0..{last}: {}; {why}", short(share));
+    Ok(Finding::new(verdict, Some(share), reason, parts).with_p(p))
+}
+
+/// Enrichment of the gradient in the key rows over chance, and its cosine with the way to the end.
+fn towards_the_end(course: &Course, rates: &Rates, last: i64) -> Vec<Measured> {
+    let mut parts = Vec::new();
+    let chance = chance_embedding(course.keys.len(), rates.order);
+    if let Some(series) = &rates.gradient_share {
+        let keys = course.keys.len() as f64;
+        let shares: Vec<f64> =
+            series.within(0, last).mean(&course.keys).iter().map(|share| share * keys).collect();
+        let value = mean(&shares);
+        let against = Against { null: NullId::N6.name(), mean: Some(chance), ..Against::default() };
+        parts.push(Measured::number("gradient_share", value).against(against));
+        parts.push(Measured::number("enrichment", value.map(|share| share / chance)));
+    }
+    let early = rates.cosines.iter().filter(|(step, _)| *step <= last);
+    let cosines: Vec<f64> = early.map(|(_, cosine)| *cosine).collect();
+    parts.push(Measured::number("cosine_to_end", mean(&cosines)));
+    parts
+}
+
+/// C8: the entire time the gradient points there, too. One verdict per rate; the claim's is that of the
+/// rate that the rules name.
+///
+/// # Errors
+/// What is missing.
+pub fn c8(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Series) -> Outcome {
+    course.require_final()?;
+    let t_gen = course.t_gen()?;
+    let bounds = rules.c8.share;
+    let mut parts = Vec::new();
+    let mut judged: Option<Outcome> = None;
+    let rises = coefficients.until(t_gen).winners_curse(rules, course, |steps, contrast| {
+        let end = steps.partition_point(|step| *step <= t_gen);
+        let rises = contrast[..end].windows(2).filter(|pair| pair[1] > pair[0]).count();
+        (end > 1).then(|| rises as f64 / (end - 1) as f64)
+    });
+    let row = |name: &str, null: &Compared| {
+        Measured::number(name, Some(null.value)).against((*null).into())
+    };
+    parts.extend(rises.iter().map(|null| row("share_rising", null)));
+    for name in RATES {
+        let statistic = format!("share_{name}");
+        let found = share_above(rules, course, rates, name);
+        let (share, n1) = match found {
+            Ok(found) => found,
+            Err(gap) => {
+                parts.push(Measured::lacking(&statistic, gap.0, &gap.1));
+                if name == rules.c8.judged {
+                    judged = Some(Err(gap));
+                }
+                continue;
+            }
+        };
+        let compared = [&[n1][..], &rises].concat();
+        let (mut verdict, mut why) = (bounds.judge(share), bounds.words());
+        if verdict == Verdict::Supports && is_gone(rules, &rises) != Some(false) {
+            (verdict, why) = (Verdict::Undecided, "winners by chance rise as steadily".into());
+        }
+        parts.push(Measured::number(&statistic, Some(share)).judged(verdict, &why));
+        parts.push(row(&statistic, &n1));
+        if name == rules.c8.judged {
+            let reason = format!("{statistic} {} of the saves in 0..t_gen; {why}", short(share));
+            let p = largest_p(&compared);
+            judged = Some(Ok(Finding::new(verdict, Some(share), reason, Vec::new()).with_p(p)));
+        }
+    }
+    let unnamed = || Err(Gap(Lack::Missing, "no rate is judged".into()));
+    let mut finding = match judged.unwrap_or_else(unnamed) {
+        Ok(finding) => finding,
+        Err(gap) => gap.into(),
+    };
+    finding.parts = parts;
+    Ok(finding)
+}
+
+/// Share of the saves in [0, t_gen] with a z of the keys beyond the band, and that share among sets of N1.
+fn share_above(
+    rules: &Rules,
+    course: &Course,
+    rates: &Rates,
+    name: &str,
+) -> Result<(f64, Compared), Gap> {
+    let t_gen = course.t_gen()?;
+    let series = rate(rates, name)?.within(0, t_gen);
+    let what = format!("rate_{name}");
+    course.require_cover(rules, &what, (0, t_gen), series.steps.iter().copied())?;
+    let scores = scores(rules, course, &series)?;
+    let above = |values: &[f64]| share_of(values, |z| z > rules.c8.z);
+    let share = above(&scores.keys);
+    let null: Vec<f64> = scores.sets.iter().map(|set| above(set)).collect();
+    Ok((share, compare(NullId::N1, share, &null, Side::Upper)))
+}

@@ -1,0 +1,283 @@
+//! C1, how the circuit grows, and C9, how it takes over.
+
+use ndarray::{Array2, ArrayView2};
+
+use super::influence::ShareSave;
+use crate::claims::course::{Course, Gap, Outcome, Series, is_gone, largest_p, short};
+use crate::claims::nulls::{NullId, compare};
+use crate::claims::rules::Rules;
+use crate::claims::stats::{Side, spearman};
+use crate::claims::verdict::{Finding, Lack, Measured, Verdict};
+
+/// Fewest saves that have an order worth a rank correlation.
+const LEAST_SAVES: usize = 5;
+
+/// C1: the circuit grows all the time between memorising and generalising, and does not stumble.
+///
+/// - `coefficients`: c_k of every frequency.
+/// - `exponents`: of every frequency, as [`exponents`] gives them, or why there are none.
+///
+/// # Errors
+/// What is missing.
+pub fn c1(
+    rules: &Rules,
+    course: &Course,
+    coefficients: &Series,
+    exponents: Result<&[f64], Gap>,
+) -> Outcome {
+    course.require_final()?;
+    let (t_mem, t_gen) = (course.t_mem()?, course.t_gen()?);
+    let window = coefficients.within(t_mem, t_gen);
+    let steps = window.steps.iter().copied();
+    course.require_cover(rules, "logit coefficients", (t_mem, t_gen), steps)?;
+    if window.steps.len() < LEAST_SAVES {
+        let reason = format!("{} saves between t_mem and t_gen", window.steps.len());
+        return Err(Gap(Lack::NotReached, reason));
+    }
+    let (times, means) = (window.times(), window.mean(&course.keys));
+    let rho = spearman(&times, &means)
+        .ok_or_else(|| Gap(Lack::NotReached, "c_k of the keys does not change".into()))?;
+    let mut parts = vec![Measured::number("spearman", Some(rho))];
+    let subsets = course.subset_series(rules, &window);
+    let null: Vec<f64> = subsets
+        .iter()
+        .flat_map(|drawn| drawn.rows())
+        .filter_map(|row| spearman(&times, &row.to_vec()))
+        .collect();
+    let mut compared = vec![compare(NullId::N1, rho, &null, Side::Upper)];
+    // Who won is decided at the end of the run, so the walks go on to it.
+    let curse = coefficients.until(t_gen).winners_curse(rules, course, |steps, contrast| {
+        let of = |i: &usize| (t_mem..=t_gen).contains(&steps[*i]);
+        let inside: Vec<usize> = (0..steps.len()).filter(of).collect();
+        let times: Vec<f64> = inside.iter().map(|i| steps[*i] as f64).collect();
+        spearman(&times, &inside.iter().map(|i| contrast[*i]).collect::<Vec<_>>())
+    });
+    compared.extend(&curse);
+    parts.extend(
+        compared
+            .iter()
+            .map(|null| Measured::number("spearman", Some(null.value)).against((*null).into())),
+    );
+    let end = rise_at_end(&times, &means, rules.c1.last_part);
+    parts.push(Measured::number("rise_at_end", end));
+    let moved = exponents.map(|exponents| of_keys(rules, course, exponents, &mut parts));
+    let jumps = end.is_some_and(|share| share >= rules.c1.jump);
+    let climbs = rho >= rules.c1.spearman;
+    let straight = moved.as_ref().ok().is_some_and(|(keys, others)| {
+        *keys >= rules.c1.key_exponent && *others <= rules.c1.other_exponent
+    });
+    let gone = is_gone(rules, &curse);
+    let p = largest_p(&compared);
+    let (verdict, why) = match (jumps, climbs && straight, gone) {
+        (true, ..) => (Verdict::Refutes, "flat, then a jump".to_owned()),
+        (_, true, Some(false)) if p.is_some() => (Verdict::Supports, "steady, directed".into()),
+        (_, true, Some(true)) => (Verdict::Undecided, "winners by chance climb as steadily".into()),
+        (_, true, _) => (Verdict::Undecided, "there is no null for it".into()),
+        _ if climbs && moved.is_err() => (Verdict::Undecided, "steady; no weights of W_E".into()),
+        _ if climbs => (Verdict::Undecided, "steady, but not by directed rows alone".into()),
+        _ => (Verdict::Undecided, "neither steady nor a jump".into()),
+    };
+    let lack = moved.err().map(|gap| gap.0).filter(|_| verdict == Verdict::Undecided);
+    let reason = format!("spearman {}: {why}", short(rho));
+    Ok(Finding::new(verdict, Some(rho), reason, parts).with_p(p).lack(lack))
+}
+
+/// Mean exponents of the keys and of the plain frequencies, with their rows.
+fn of_keys(
+    rules: &Rules,
+    course: &Course,
+    exponents: &[f64],
+    parts: &mut Vec<Measured>,
+) -> (f64, f64) {
+    let mean =
+        |of: &[usize]| of.iter().map(|k| exponents[k - 1]).sum::<f64>() / of.len().max(1) as f64;
+    let (keys, others) = (mean(&course.keys), mean(&course.plain));
+    parts.push(Measured::number("exponent_keys", Some(keys)));
+    parts.push(Measured::number("exponent_others", Some(others)));
+    if let Some(subsets) = course.subsets(rules) {
+        let null = subsets.means(exponents.into());
+        let compared = compare(NullId::N1, keys, &null, Side::Upper);
+        parts.push(Measured::number("exponent_keys", Some(keys)).against(compared.into()));
+    }
+    (keys, others)
+}
+
+/// Share of the rise from the first value to the last that the last part of the time has; linear between
+/// the values. `None` if there is no rise.
+fn rise_at_end(times: &[f64], values: &[f64], part: f64) -> Option<f64> {
+    let (first, last) = (*values.first()?, *values.last()?);
+    let rise = last - first;
+    let at = times.last()? - part * (times.last()? - times.first()?);
+    let after = times.partition_point(|time| *time < at).clamp(1, times.len() - 1);
+    let (t0, t1) = (times[after - 1], times[after]);
+    let share = ((at - t0) / (t1 - t0)).clamp(0.0, 1.0);
+    let value = values[after - 1] + share * (values[after] - values[after - 1]);
+    (rise > 0.0).then(|| (last - value) / rise)
+}
+
+/// Exponent of the mean squared displacement of each frequency's rows of F·W_Eᵀ: the slope of
+/// ln MSD(τ) on ln τ, 2 for a straight path, 1 for a random walk.
+///
+/// ```text
+/// MSD(τ) = mean_t ‖x(t+τ) − x(t)‖²,   x: the rows (cosine, sine) of k;  τ = 1, 2, 4 … up to a quarter
+/// ```
+///
+/// - `paths`: of each frequency `[save, row entries]`, at saves that are equally far apart.
+///
+/// `None` with fewer than nine saves, or where rows do not move.
+#[must_use]
+pub fn exponents(paths: &[ArrayView2<'_, f64>]) -> Option<Vec<f64>> {
+    paths.iter().map(|path| exponent(*path)).collect()
+}
+
+fn exponent(path: ArrayView2<'_, f64>) -> Option<f64> {
+    let saves = path.nrows();
+    let lags = std::iter::successors(Some(1usize), |lag| Some(2 * lag));
+    let lags: Vec<usize> = lags.take_while(|lag| 4 * lag < saves).collect();
+    let displacement = |lag: usize| {
+        let pairs = saves - lag;
+        let squares = (0..pairs).map(|t| {
+            let moved = &path.row(t + lag) - &path.row(t);
+            moved.dot(&moved)
+        });
+        squares.sum::<f64>() / pairs as f64
+    };
+    if lags.len() < 2 || saves < 9 {
+        return None;
+    }
+    let points: Vec<[f64; 2]> =
+        lags.iter().map(|lag| [(*lag as f64).ln(), displacement(*lag).ln()]).collect();
+    let n = points.len() as f64;
+    let mean: [f64; 2] = std::array::from_fn(|i| points.iter().map(|p| p[i]).sum::<f64>() / n);
+    let xy: f64 = points.iter().map(|p| (p[0] - mean[0]) * (p[1] - mean[1])).sum();
+    let xx: f64 = points.iter().map(|p| (p[0] - mean[0]).powi(2)).sum();
+    Some(xy / xx).filter(|slope| slope.is_finite())
+}
+
+impl Course {
+    /// Means of the sets of N1 at every save, `[draw, save]`.
+    #[must_use]
+    pub fn subset_series(&self, rules: &Rules, series: &Series) -> Option<Array2<f64>> {
+        let subsets = self.subsets(rules)?;
+        let mut drawn = Array2::zeros((rules.nulls.subsets, series.steps.len()));
+        for (mut column, row) in drawn.columns_mut().into_iter().zip(series.values.rows()) {
+            column.assign(&ndarray::Array1::from(subsets.means(row)));
+        }
+        Some(drawn)
+    }
+}
+
+/// C9: the optimal mixture of both parts switches when the test loss drops, and the keys grow faster then.
+///
+/// # Errors
+/// What is missing.
+pub fn c9(rules: &Rules, course: &Course, coefficients: &Series, saves: &[ShareSave]) -> Outcome {
+    course.require_final()?;
+    let (t_mem, t_drop, t_gen) = (course.t_mem()?, course.t_drop()?, course.t_gen()?);
+    let of_keys = |step: i64| {
+        let save = coefficients.steps.binary_search(&step).ok();
+        let mean = save.map(|save| coefficients.mean(&course.keys)[save]);
+        mean.ok_or_else(|| Gap(Lack::Missing, format!("no logit coefficients at step {step}")))
+    };
+    let (at_mem, at_drop, at_gen) = (of_keys(t_mem)?, of_keys(t_drop)?, of_keys(t_gen)?);
+    if t_gen <= t_drop || at_mem <= 0.0 || at_drop <= 0.0 || at_gen <= 0.0 {
+        let reason = "mean c_k is not positive from t_mem on, or t_gen is not after t_drop";
+        return Err(Gap(Lack::NotReached, reason.into()));
+    }
+    let before = (at_drop / at_mem).ln() / (t_drop - t_mem) as f64;
+    let after = (at_gen / at_drop).ln() / (t_gen - t_drop) as f64;
+    let mut parts = vec![
+        Measured::number("growth_before", Some(before)),
+        Measured::number("growth_after", Some(after)),
+    ];
+    // Against a standstill or a fall any growth is infinitely faster.
+    let ratio = if before > 0.0 { Some(after / before) } else { None };
+    let growth = match ratio {
+        Some(ratio) => rules.c9.rate.judge(ratio),
+        None if after > 0.0 => Verdict::Supports,
+        None => Verdict::Refutes,
+    };
+    parts.push(Measured::number("growth_ratio", ratio).judged(growth, rules.c9.rate.words()));
+    let pairs = growth_against_share(course, coefficients, saves, (t_mem, t_gen));
+    let (growths, shares): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+    parts.push(Measured::number("growth_with_share", spearman(&growths, &shares)));
+    let prefers: Vec<(i64, bool)> =
+        saves.iter().filter_map(|save| Some((save.step, save.angle_test? > 45.0))).collect();
+    let passes = passes(&prefers, rules.nulls.in_a_row);
+    parts.push(Measured::number("alpha_beta_pass", passes.map(|step| step as f64)));
+    let close = passes.map(|step| (step - t_drop).abs() as f64 <= rules.c9.within * t_drop as f64);
+    let verdict = match (growth, close) {
+        (Verdict::Refutes, _) => Verdict::Refutes,
+        (Verdict::Supports, Some(true)) => Verdict::Supports,
+        _ => Verdict::Undecided,
+    };
+    let where_to = match (passes, prefers.is_empty()) {
+        (Some(step), _) => format!("α*/β* on test passes 1 at step {step}, t_drop is {t_drop}"),
+        (None, true) => "α*/β* on test is not known".into(),
+        (None, false) => "α*/β* on test does not pass 1".into(),
+    };
+    let told = ratio.map_or_else(|| "infinite".into(), short);
+    let lack = (prefers.is_empty() && verdict == Verdict::Undecided).then_some(Lack::Missing);
+    let reason = format!("growth_ratio {told}; {where_to}");
+    Ok(Finding::new(verdict, ratio, reason, parts).lack(lack))
+}
+
+/// The first save from which the mixture prefers the keys for so many saves in a row; none if it does from
+/// the start.
+fn passes(prefers: &[(i64, bool)], in_a_row: usize) -> Option<i64> {
+    let at = prefers.windows(in_a_row).position(|few| few.iter().all(|(_, keys)| *keys))?;
+    (at > 0).then(|| prefers[at].0)
+}
+
+/// d ln c/dt between consecutive saves, and the keys' share of the test loss at the later one.
+fn growth_against_share(
+    course: &Course,
+    coefficients: &Series,
+    saves: &[ShareSave],
+    (first, last): (i64, i64),
+) -> Vec<(f64, f64)> {
+    let window = coefficients.within(first, last);
+    let means = window.mean(&course.keys);
+    let of_pair = |i: usize| {
+        let step = window.steps[i + 1];
+        let share = saves.iter().find(|save| save.step == step)?.share_key_test?;
+        let growth = (means[i + 1] / means[i]).ln() / (step - window.steps[i]) as f64;
+        growth.is_finite().then_some((growth, share))
+    };
+    (0..window.steps.len().saturating_sub(1)).filter_map(of_pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_the_exponents_of_their_kind() {
+        let line = Array2::from_shape_fn((64, 2), |(t, j)| t as f64 * (1.0 + j as f64));
+        assert!((exponent(line.view()).unwrap() - 2.0).abs() < 1e-12);
+        // Steps at right angles to each other, as of a random walk in many dimensions: MSD = τ exactly.
+        let walk = Array2::from_shape_fn((64, 64), |(t, j)| f64::from(u8::from(j < t)));
+        assert!((exponent(walk.view()).unwrap() - 1.0).abs() < 1e-12);
+        assert_eq!(exponent(Array2::zeros((64, 2)).view()), None);
+        assert_eq!(exponent(line.slice(ndarray::s![..8, ..])), None);
+    }
+
+    #[test]
+    fn the_last_part_of_a_line_has_its_share() {
+        let times: Vec<f64> = (0..=20).map(f64::from).collect();
+        assert!((rise_at_end(&times, &times, 0.1).unwrap() - 0.1).abs() < 1e-12);
+        let jump: Vec<f64> = times.iter().map(|t| if *t > 19.0 { 1.0 } else { 0.0 }).collect();
+        assert_eq!(rise_at_end(&times, &jump, 0.1), Some(1.0));
+        assert_eq!(rise_at_end(&times, &[1.0; 21], 0.1), None);
+    }
+
+    #[test]
+    fn a_mixture_passes_where_it_stays() {
+        let saves = |text: &str| -> Vec<(i64, bool)> {
+            text.bytes().enumerate().map(|(i, c)| (10 * i as i64, c == b'k')).collect()
+        };
+        assert_eq!(passes(&saves("rrkrkkkr"), 3), Some(40));
+        assert_eq!(passes(&saves("kkkk"), 3), None);
+        assert_eq!(passes(&saves("rrkk"), 3), None);
+    }
+}

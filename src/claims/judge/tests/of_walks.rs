@@ -1,0 +1,203 @@
+//! C1, C3, C4b, C8, C9: claims with nulls of random frequencies.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::claims::course::is_gone;
+use crate::claims::nulls::{Compared, NullId, compare};
+use crate::claims::onset::onset;
+use crate::claims::stats::Side;
+use crate::claims::verdict::Bounds;
+
+fn exponents_of(keys: f64, others: f64) -> Vec<f64> {
+    (1..=FREQUENCIES).map(|k| if KEYS.contains(&k) { keys } else { others }).collect()
+}
+
+#[test]
+fn c1_tells_a_climb_from_a_stumble() {
+    let (rules, run) = (few_draws(), course());
+    let climb = walking(0.05, |t| t / 100.0);
+    let straight = exponents_of(1.9, 1.0);
+    let found = c1(&rules, &run, &climb, Ok(&straight));
+    is(&found, Verdict::Supports);
+    let found = found.unwrap();
+    assert!(found.p.unwrap() < 0.02 && found.headline.unwrap() > 0.99, "{found:?}");
+    // Rows that wander: the climb is not theirs. Nor is it known without the weights.
+    is(&c1(&rules, &run, &climb, Ok(&exponents_of(1.9, 1.9))), Verdict::Undecided);
+    let none = Gap(Lack::Missing, "no weights".into());
+    lacks(&c1(&rules, &run, &climb, Err(none)), Lack::Missing);
+    // Flat, then nearly all at the end.
+    let jump = walking(0.0, |t| t / 1e5 + if t > 780.0 { 10.0 } else { 0.0 });
+    is(&c1(&rules, &run, &jump, Ok(&straight)), Verdict::Refutes);
+    let late = climb.within(0, 300);
+    lacks(&c1(&rules, &run, &late, Ok(&straight)), Lack::Missing);
+}
+
+fn at(step: Option<i64>, p: &[f64]) -> Result<Origin, Gap> {
+    let compared = |(null, p): (NullId, &f64)| Compared {
+        p: Some(*p),
+        ..compare(null, 1.0, &[], Side::Upper)
+    };
+    let curse: Vec<Compared> =
+        [NullId::N5a, NullId::N5b].into_iter().zip(p).map(compared).collect();
+    let curse = [("t_mem", curse.clone()), ("t_peak", curse)].into();
+    Ok(Origin { step, threshold: Some(1.0), curse, others: Vec::new() })
+}
+
+fn origins(origin: &Result<Origin, Gap>) -> BTreeMap<String, Result<Origin, Gap>> {
+    rules().c3.statistics.iter().map(|name| (name.clone(), origin.clone())).collect()
+}
+
+#[test]
+fn c3_needs_an_early_onset_that_is_no_selection() {
+    let (rules, run, bounds) = (rules(), course(), rules().c3.a);
+    let judge = |origin: &Result<Origin, Gap>| {
+        c3(rules, &run, &origins(origin), bounds, ("t_mem", run.t_mem()))
+    };
+    let low = [0.001, 0.002];
+    for (step, p, expected) in [
+        (Some(10), &low[..], Verdict::Supports),
+        (Some(50), &low[..], Verdict::Undecided),
+        (Some(100), &low[..], Verdict::Refutes),
+        (None, &[][..], Verdict::Refutes),
+        (Some(10), &[0.001, 0.3][..], Verdict::Refutes), // gone under N5
+        (Some(10), &[][..], Verdict::Undecided),         // N5 is undefined
+    ] {
+        is(&judge(&at(step, p)), expected);
+    }
+    let found = judge(&at(Some(10), &low)).unwrap();
+    assert_eq!((found.headline, found.p), (Some(0.1), Some(0.002)));
+    lacks(&judge(&Err(Gap(Lack::Missing, "no table".into()))), Lack::Missing);
+    // One statistic that says otherwise leaves it open.
+    let mut mixed = origins(&at(Some(10), &low));
+    mixed.insert("w_e_norm".into(), at(Some(900), &low));
+    is(&c3(rules, &run, &mixed, bounds, ("t_mem", run.t_mem())), Verdict::Undecided);
+    let gap = Err(Gap(Lack::NotReached, "no t_peak".into()));
+    lacks(&c3(rules, &run, &mixed, bounds, ("t_peak", gap)), Lack::NotReached);
+}
+
+fn onset_of(rules: &Rules, run: &Course, series: &Series) -> Origin {
+    let thresholds =
+        run.subsets(rules).unwrap().thresholds(series.values.view(), rules.nulls.quantile);
+    let save = onset(&series.mean(&run.keys), &thresholds, rules.nulls.in_a_row);
+    let row = (save.map(|save| series.steps[save]), save.and_then(|save| thresholds[save]));
+    let deadline = Deadline { name: "t_mem", unit: T_MEM, bounds: rules.c3.a };
+    origin(rules, run, series, None, row, &[deadline])
+}
+
+fn p_of(origin: &Origin) -> Vec<f64> {
+    origin.curse.get("t_mem").into_iter().flatten().filter_map(|null| null.p).collect()
+}
+
+/// Keys that grow on their own stand out, and winners by chance hardly ever do as early; keys that only
+/// won do not.
+#[test]
+fn winners_by_chance_are_known_for_what_they_are() {
+    let (rules, run) = (few_draws(), course());
+    let grown = onset_of(&rules, &run, &walking(0.1, |t| t / 10.0));
+    assert!(grown.step.is_some_and(|step| step <= 50), "{grown:?}");
+    assert!(p_of(&grown).len() == 2 && p_of(&grown).iter().all(|p| *p < 0.01), "{grown:?}");
+    let chance = walking(0.1, |_| 0.0);
+    let last = chance.values.row(100);
+    let mut order: Vec<usize> = (1..=FREQUENCIES).collect();
+    order.sort_by(|a, b| last[b - 1].total_cmp(&last[a - 1]));
+    let (keys, plain) = (order[..3].to_vec(), order[3..].to_vec());
+    let won = Course { keys, plain, ..course() };
+    let found = onset_of(&rules, &won, &chance);
+    assert!(p_of(&found).iter().any(|p| *p > 0.05) || found.step.is_none(), "{found:?}");
+    let curse = chance.winners_curse(&rules, &won, |_, contrast| contrast.last().copied());
+    assert_eq!(is_gone(&rules, &curse[..1]), Some(true), "{curse:?}");
+}
+
+/// The keys of another run have their onsets on this one, without those that both have.
+#[test]
+fn keys_of_other_runs_are_looked_at_too() {
+    let rules = few_draws();
+    let others = vec![("b".to_owned(), vec![3, 12, 13]), ("c".to_owned(), vec![3, 7])];
+    let run = Course { others, ..course() };
+    let found = onset_of(&rules, &run, &walking(0.1, |t| t / 50.0));
+    assert_eq!(found.others.len(), 1, "{found:?}");
+    assert_eq!(found.others[0].0, "b");
+}
+
+fn rates(total: Series) -> Rates {
+    let series = ["ce", "total"].map(|name| (name.to_owned(), total.clone()));
+    Rates { series: series.into(), order: 57, ..Rates::default() }
+}
+
+#[test]
+fn c4b_needs_the_final_keys_at_once() {
+    let (rules, run) = (few_draws(), course());
+    let climb = walking(0.01, |t| t / 100.0);
+    let strong = c4b(&rules, &run, &rates(noisy(|_| 30.0)), &climb);
+    is(&strong, Verdict::Supports);
+    assert!(strong.unwrap().p.unwrap() < 0.01);
+    is(&c4b(&rules, &run, &rates(noisy(|_| 0.0)), &climb), Verdict::Refutes);
+    // Only later, but before t_mem.
+    let later = noisy(|t| if t > 40.0 { 30.0 } else { 0.0 });
+    is(&c4b(&rules, &run, &rates(later), &climb), Verdict::Undecided);
+    // The push is there, and c_k does not follow more than that of winners by chance.
+    let idle = walking(0.01, |_| 0.0);
+    is(&c4b(&rules, &run, &rates(noisy(|_| 30.0)), &idle), Verdict::Undecided);
+    lacks(&c4b(&rules, &run, &Rates::default(), &climb), Lack::NoMoments);
+    let short = rates(noisy(|_| 30.0).within(30, 1000));
+    lacks(&c4b(&rules, &run, &short, &climb), Lack::Missing);
+}
+
+#[test]
+fn c8_has_a_verdict_for_each_rate() {
+    let (rules, run) = (few_draws(), course());
+    let climb = walking(0.01, |t| t / 100.0);
+    let judge = |rate: &dyn Fn(f64) -> f64| c8(&rules, &run, &rates(noisy(rate)), &climb);
+    let found = judge(&|_| 30.0);
+    is(&found, Verdict::Supports);
+    let found = found.unwrap();
+    let of = |name: &str| {
+        let row = found.parts.iter().find(|row| row.statistic == name && row.against.is_none());
+        row.map(|row| (row.verdict, row.lack))
+    };
+    assert_eq!(of("share_total"), Some((Verdict::Supports, None)));
+    assert_eq!(of("share_adam"), Some((Verdict::Undecided, Some(Lack::NoMoments))));
+    is(&judge(&|_| 0.0), Verdict::Refutes);
+    is(&judge(&|t| if t < 600.0 { 30.0 } else { 0.0 }), Verdict::Undecided);
+    let idle = walking(0.3, |_| 0.0);
+    is(&c8(&rules, &run, &rates(noisy(|_| 30.0)), &idle), Verdict::Undecided);
+    lacks(&c8(&rules, &run, &Rates::default(), &climb), Lack::Missing);
+}
+
+#[test]
+fn c9_needs_the_switch_and_the_pace() {
+    let (rules, run) = (rules(), course());
+    let saves = |pass: i64| -> Vec<ShareSave> {
+        let of = |step: &i64| ShareSave {
+            step: *step,
+            share_key_test: Some(*step as f64 / 1000.0),
+            angle_test: Some(if *step >= pass { 60.0 } else { 30.0 }),
+            ..ShareSave::default()
+        };
+        run.steps.iter().map(of).collect()
+    };
+    // ln c grows by `slow` per step up to t_drop, and by 0.01 after it.
+    let growing = |slow: f64| {
+        walking(0.0, move |t| {
+            let drop = T_DROP as f64;
+            (slow * t.min(drop) + 0.01 * (t - drop).max(0.0)).exp() - 1.0
+        })
+    };
+    is(&c9(rules, &run, &growing(0.001), &saves(500)), Verdict::Supports);
+    is(&c9(rules, &run, &growing(0.001), &saves(300)), Verdict::Undecided);
+    is(&c9(rules, &run, &growing(0.005), &saves(500)), Verdict::Undecided);
+    is(&c9(rules, &run, &growing(0.02), &saves(500)), Verdict::Refutes);
+    let found = c9(rules, &run, &growing(0.001), &saves(500)).unwrap();
+    assert!((found.headline.unwrap() - 10.0).abs() < 1e-9, "{found:?}");
+    lacks(&c9(rules, &run, &growing(0.001), &[]), Lack::Missing);
+    lacks(&c9(rules, &run, &growing(0.001).within(0, 300), &saves(500)), Lack::Missing);
+    let falling = walking(0.0, |_| -2.0);
+    lacks(&c9(rules, &run, &falling, &saves(500)), Lack::NotReached);
+}
+
+#[test]
+fn bounds_of_c3b_are_wider() {
+    let Bounds { supports, refutes } = rules().c3.b;
+    assert!(supports > rules().c3.a.supports && (refutes - 1.0).abs() < 1e-15);
+}

@@ -1,0 +1,245 @@
+//! From the findings of runs to that of all of them; and C10, which is about runs of different sizes.
+
+use std::collections::BTreeMap;
+
+use crate::claims::course::short;
+use crate::claims::nulls::NullId;
+use crate::claims::rules::Rules;
+use crate::claims::stats::{bootstrap_median, holm, mean, median};
+use crate::claims::verdict::{Against, Finding, Lack, Measured, Verdict, conjunction, needed};
+
+/// A claim over all runs of a family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct All {
+    /// Its headline is the median over runs, its p that of a partial conjunction, and after
+    /// [`All::correct`] Holm's
+    pub finding: Finding,
+    /// 95 % bootstrap interval of the headline
+    pub interval: Option<[f64; 2]>,
+    /// Statistics that at least half of the runs have, with their intervals
+    pub parts: Vec<(Measured, Option<[f64; 2]>)>,
+}
+
+/// Put the findings of the runs of a family together.
+#[must_use]
+pub fn all_runs(rules: &Rules, findings: &[&Finding]) -> All {
+    let rule = &rules.over_runs;
+    let runs = findings.len();
+    let least = needed(rule.agreement, runs);
+    let headlines: Vec<f64> = findings.iter().filter_map(|found| found.headline).collect();
+    let count = |verdict| findings.iter().filter(|found| found.verdict == verdict).count();
+    let [support, refute] = [Verdict::Supports, Verdict::Refutes].map(count);
+    let p_values: Vec<f64> = findings.iter().filter_map(|found| found.p).collect();
+    let p = conjunction(&p_values, runs, least);
+    let enough = runs >= rule.least_runs;
+    let verdict = agreement(support, refute, least, enough);
+    let mut reason = format!("{support} of {runs} runs support, {refute} refute");
+    let mut lack = None;
+    if !enough {
+        reason += &format!("; {} runs are needed", rule.least_runs);
+        lack = Some(Lack::NotReached);
+    } else if verdict == Verdict::Undecided {
+        reason += &format!("; {least} must agree");
+        // What most runs lack, if that is why.
+        let lacking: Vec<&Finding> =
+            findings.iter().copied().filter(|found| found.lack.is_some()).collect();
+        if lacking.len() + least > runs {
+            lack = lacking.first().and_then(|found| found.lack);
+            reason += &lacking.first().map_or_else(String::new, |found| {
+                format!("; {} undecided, the first because: {}", lacking.len(), found.reason)
+            });
+        }
+    }
+    let name = findings.iter().find(|found| found.headline.is_some());
+    if let Some(name) = name.and_then(|found| found.reason.split([' ', ':']).next()) {
+        reason = format!("{name}: {reason}");
+    }
+    let finding =
+        Finding::new(verdict, median(&headlines), reason, Vec::new()).with_p(p).lack(lack);
+    let interval = interval(rules, &headlines);
+    All { finding, interval, parts: parts(rules, findings) }
+}
+
+fn agreement(support: usize, refute: usize, least: usize, enough: bool) -> Verdict {
+    match (enough, support >= least, refute >= least) {
+        (true, true, _) => Verdict::Supports,
+        (true, _, true) => Verdict::Refutes,
+        _ => Verdict::Undecided,
+    }
+}
+
+fn interval(rules: &Rules, values: &[f64]) -> Option<[f64; 2]> {
+    bootstrap_median(values, rules.over_runs.resamples, rules.over_runs.seed)
+}
+
+fn parts(rules: &Rules, findings: &[&Finding]) -> Vec<(Measured, Option<[f64; 2]>)> {
+    let runs = findings.len();
+    let least = needed(rules.over_runs.agreement, runs);
+    let mut groups: BTreeMap<(&str, &str), Vec<&Measured>> = BTreeMap::new();
+    for part in findings.iter().flat_map(|found| &found.parts) {
+        let null = part.against.map_or("", |against| against.null);
+        groups.entry((&part.statistic, null)).or_default().push(part);
+    }
+    groups.retain(|_, rows| rows.len() > 1 && 2 * rows.len() >= runs);
+    let together = |(statistic, _): (&str, &str), rows: &[&Measured]| {
+        let values: Vec<f64> = rows.iter().filter_map(|row| row.value).collect();
+        let mut row = Measured::number(statistic, median(&values));
+        let of = |pick: fn(&Against) -> Option<f64>| -> Vec<f64> {
+            rows.iter().filter_map(|row| pick(row.against.as_ref()?)).collect()
+        };
+        if let Some(first) = rows.iter().find_map(|row| row.against) {
+            row = row.against(Against {
+                null: first.null,
+                mean: median(&of(|against| against.mean)),
+                quantile: median(&of(|against| against.quantile)),
+                z: median(&of(|against| against.z)),
+                p: conjunction(&of(|against| against.p), runs, least),
+            });
+        }
+        let count = |verdict| rows.iter().filter(|row| row.verdict == verdict).count();
+        if rows.iter().any(|row| row.verdict != Verdict::None) {
+            let (support, refute) = (count(Verdict::Supports), count(Verdict::Refutes));
+            let enough = runs >= rules.over_runs.least_runs;
+            let verdict = agreement(support, refute, least, enough);
+            row = row.judged(verdict, format!("{support} of {runs} support, {refute} refute"));
+        }
+        (row, interval(rules, &values))
+    };
+    groups.iter().map(|(key, rows)| together(*key, rows)).collect()
+}
+
+impl All {
+    /// Correct the p of all claims together by Holm, and take back what its null does not allow: a claim is
+    /// supported only with p below the level. (A p is on the claimed side, and no hurdle for a refutation.)
+    pub fn correct(rules: &Rules, claims: &mut [&mut All]) {
+        let raw: Vec<f64> = claims.iter().filter_map(|all| all.finding.p).collect();
+        let mut corrected = holm(&raw).into_iter();
+        for all in claims.iter_mut().filter(|all| all.finding.p.is_some()) {
+            let p = corrected.next();
+            all.finding.p = p;
+            let passes = p.is_some_and(|p| p < rules.over_runs.level);
+            if all.finding.verdict == Verdict::Supports && !passes {
+                all.finding.verdict = Verdict::Undecided;
+                all.finding.reason +=
+                    &format!("; p after Holm is {}", p.map_or_else(String::new, short));
+            }
+        }
+    }
+}
+
+/// N7: the same claim in the runs of other families.
+#[must_use]
+pub fn other_families(all: &All, others: &[&Finding]) -> Option<Measured> {
+    let headlines: Vec<f64> = others.iter().filter_map(|found| found.headline).collect();
+    let count = |verdict| others.iter().filter(|found| found.verdict == verdict).count();
+    let [support, refute] = [Verdict::Supports, Verdict::Refutes].map(count);
+    let against = Against { null: NullId::N7.name(), mean: mean(&headlines), ..Against::default() };
+    let told = format!(
+        "{} runs of other settings: {support} support, {refute} refute; null_mean is their mean",
+        others.len()
+    );
+    (!others.is_empty())
+        .then(|| Measured::number("verdict", all.finding.headline).against(against).because(told))
+}
+
+/// Whether a network can memorise its training pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Over,
+    Edge,
+    Under,
+    /// No run on permuted labels
+    Unknown,
+}
+
+/// A run's size, by what the same network does with permuted labels; and its verdicts on C3a, C4b, C7.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Capacity {
+    pub twin_accuracy: Option<f64>,
+    pub verdicts: [Verdict; 3],
+}
+
+/// The claims that C10 is about.
+const REPEATED: [&str; 3] = ["C3a", "C4b", "C7"];
+
+impl Capacity {
+    /// By the train accuracy of the run on permuted labels.
+    #[must_use]
+    pub fn kind(&self, rules: &Rules) -> Kind {
+        match self.twin_accuracy {
+            None => Kind::Unknown,
+            Some(accuracy) if accuracy >= rules.c10.over => Kind::Over,
+            Some(accuracy) if accuracy < rules.c10.under => Kind::Under,
+            Some(_) => Kind::Edge,
+        }
+    }
+
+    /// The row of one run; only all of them together decide.
+    #[must_use]
+    pub fn finding(&self, rules: &Rules) -> Finding {
+        let kind = match self.kind(rules) {
+            Kind::Over => "over-parameterised",
+            Kind::Edge => "at the edge",
+            Kind::Under => "under-parameterised",
+            Kind::Unknown => {
+                let reason = "no run on permuted labels says whether the network could memorise";
+                return Finding::lacking(Lack::NoTwin, reason);
+            }
+        };
+        let verdicts: Vec<String> = REPEATED
+            .iter()
+            .zip(self.verdicts)
+            .map(|(claim, verdict)| format!("{claim} {}", verdict.name()))
+            .collect();
+        let reason = format!("twin_train_accuracy: {kind}; {}", verdicts.join(", "));
+        Finding::new(Verdict::None, self.twin_accuracy, reason, Vec::new())
+    }
+}
+
+/// C10: what holds for networks that can memorise holds for those that cannot.
+#[must_use]
+pub fn c10(rules: &Rules, runs: &[Capacity]) -> All {
+    let of = |kind: Kind| -> Vec<&Capacity> {
+        runs.iter().filter(|run| run.kind(rules) == kind).collect()
+    };
+    let (over, under) = (of(Kind::Over), of(Kind::Under));
+    let said = |runs: &[&Capacity], claim: usize| {
+        let count = |verdict| runs.iter().filter(|run| run.verdicts[claim] == verdict).count();
+        let least = needed(rules.over_runs.agreement, runs.len());
+        agreement(count(Verdict::Supports), count(Verdict::Refutes), least, true)
+    };
+    let mut parts = Vec::new();
+    let (mut same, mut opposite) = (0, 0);
+    for (claim, name) in REPEATED.into_iter().enumerate() {
+        let (large, small) = (said(&over, claim), said(&under, claim));
+        let decided = ![large, small].contains(&Verdict::Undecided);
+        same += usize::from(decided && large == small);
+        opposite += usize::from(decided && large != small);
+        let told = format!("over: {}, under: {}", large.name(), small.name());
+        parts.push((Measured::number(format!("{name} by size"), None).because(told), None));
+    }
+    parts.push((Measured::number("runs_over", Some(over.len() as f64)), None));
+    parts.push((Measured::number("runs_under", Some(under.len() as f64)), None));
+    let least = rules.c10.least_runs;
+    let enough = over.len() >= least && under.len() >= least;
+    let verdict = match (enough, same, opposite) {
+        (true, 3, _) => Verdict::Supports,
+        (true, _, 1..) => Verdict::Refutes,
+        _ => Verdict::Undecided,
+    };
+    let known = runs.iter().any(|run| run.twin_accuracy.is_some());
+    let (lack, reason) = match (known, enough) {
+        (false, _) => (Some(Lack::NoTwin), "no run on permuted labels".to_owned()),
+        (true, false) => {
+            let found = format!("{} over, {} under", over.len(), under.len());
+            (
+                Some(Lack::NotReached),
+                format!("{found}-parameterised runs; {least} of each are needed"),
+            )
+        }
+        (true, true) => (None, format!("same_verdicts {same} of 3, opposite {opposite}")),
+    };
+    let headline = enough.then_some(same as f64);
+    let finding = Finding::new(verdict, headline, reason, Vec::new()).lack(lack);
+    All { finding, interval: None, parts }
+}
