@@ -1,5 +1,7 @@
 //! What the judges of all claims share: a run's phases and keys, and statistics over its saves.
 
+use std::cell::OnceCell;
+
 use ndarray::{Array2, Axis};
 
 use super::nulls::subsets::{Pool, Subsets};
@@ -138,13 +140,6 @@ impl Series {
         self.select(|step| (first..=last).contains(&step))
     }
 
-    /// The saves up to a step, and the last one: what comes between decides nothing but who wins.
-    #[must_use]
-    pub fn until(&self, step: i64) -> Self {
-        let last = self.steps.last().copied();
-        self.select(|save| save <= step || Some(save) == last)
-    }
-
     /// The saves at these steps, all of which it has.
     #[must_use]
     pub fn at_steps(&self, steps: &[i64]) -> Self {
@@ -182,37 +177,54 @@ impl Series {
     pub fn times(&self) -> Vec<f64> {
         self.steps.iter().map(|step| *step as f64).collect()
     }
+}
 
-    /// The winner's curse: what a number of the contrast of the keys (their mean less that of the plain
-    /// frequencies, over the saves) is in frequencies that won by chance, N5a, and with a growth rate that
-    /// all have in common, N5b. One of them is left out where it is undefined.
+/// A statistic of every frequency, and what it is in frequencies that won by chance: N5a, and N5b for a
+/// statistic that is positive, as growth rates need. Draws are made once, when they are first needed.
+#[derive(Debug)]
+pub struct Walks<'a> {
+    pub series: &'a Series,
+    rules: &'a Rules,
+    course: &'a Course,
+    drawn: [OnceCell<Option<Winners>>; 2],
+}
+
+impl<'a> Walks<'a> {
+    /// Of this statistic.
     #[must_use]
-    pub fn winners_curse(
-        &self,
-        rules: &Rules,
-        course: &Course,
-        number: impl Fn(&[i64], &[f64]) -> Option<f64>,
-    ) -> Vec<Compared> {
-        let (keys, plain) = (&course.keys, &course.plain);
-        let Some(measured) = number(&self.steps, &contrast(self.values.view(), keys, plain)) else {
-            return Vec::new();
-        };
-        let kinds = [(NullId::N5a, Walk::Additive), (NullId::N5b, Walk::Multiplicative)];
-        let against = |(null, walk): (NullId, Walk)| {
-            let drawn = self.winners(rules, course, walk)?;
-            let rows = drawn.contrast.rows().into_iter();
-            let values: Vec<f64> =
-                rows.filter_map(|row| number(&self.steps, &row.to_vec())).collect();
-            Some(compare(null, measured, &values, Side::Upper))
-        };
-        kinds.into_iter().filter_map(against).collect()
+    pub fn new(rules: &'a Rules, course: &'a Course, series: &'a Series) -> Self {
+        Self { series, rules, course, drawn: Default::default() }
     }
 
-    /// The draws of N5.
-    #[must_use]
-    pub fn winners(&self, rules: &Rules, course: &Course, walk: Walk) -> Option<Winners> {
-        let (draws, seed) = (rules.nulls.walks, rules.nulls.seed);
-        winners(self.values.view(), &course.keys, &course.plain, walk, draws, seed)
+    /// The draws of N5a and N5b, as far as they are defined.
+    pub fn drawn(&self) -> impl Iterator<Item = (NullId, &Winners)> {
+        let kinds = [(NullId::N5a, Walk::Additive), (NullId::N5b, Walk::Multiplicative)];
+        kinds.into_iter().zip(&self.drawn).filter_map(|((null, walk), cell)| {
+            let drawn = cell.get_or_init(|| self.draw(walk));
+            Some((null, drawn.as_ref()?))
+        })
+    }
+
+    fn draw(&self, walk: Walk) -> Option<Winners> {
+        let (series, nulls) = (&self.series.values, &self.rules.nulls);
+        let defined = walk == Walk::Additive || series.iter().all(|value| *value > 0.0);
+        let (keys, plain) = (&self.course.keys, &self.course.plain);
+        let draw = || winners(series.view(), keys, plain, walk, nulls.walks, nulls.seed);
+        defined.then(draw).flatten()
+    }
+
+    /// The winner's curse: a number of the contrast of the keys (their mean less that of the plain
+    /// frequencies, over the saves) among those of winners by chance. Empty where it is undefined.
+    pub fn curse(&self, number: impl Fn(&[i64], &[f64]) -> Option<f64>) -> Vec<Compared> {
+        let steps = &self.series.steps;
+        let own = contrast(self.series.values.view(), &self.course.keys, &self.course.plain);
+        let Some(measured) = number(steps, &own) else { return Vec::new() };
+        let against = |(null, drawn): (NullId, &Winners)| {
+            let rows = drawn.contrast.rows().into_iter();
+            let values: Vec<f64> = rows.filter_map(|row| number(steps, &row.to_vec())).collect();
+            compare(null, measured, &values, Side::Upper)
+        };
+        self.drawn().map(against).collect()
     }
 }
 

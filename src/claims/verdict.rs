@@ -206,11 +206,11 @@ impl Finding {
     }
 }
 
-/// How many runs must agree: a share of them, and no run less.
+/// How many runs must agree: a share of them, and at least one.
 #[must_use]
 pub fn needed(agreement: f64, runs: usize) -> usize {
     // 0.8 · 5 is 4, not the 5 of a last bit too many.
-    (agreement * runs as f64 - 1e-9).ceil() as usize
+    ((agreement * runs as f64 - 1e-9).ceil() as usize).max(1)
 }
 
 /// The p of "at least `needed` of the runs": that of a partial conjunction,

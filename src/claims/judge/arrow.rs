@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::claims::course::{Course, Gap, Outcome, Series, is_gone, largest_p, short};
+use crate::claims::course::{Course, Gap, Outcome, Series, Walks, is_gone, largest_p, short};
 use crate::claims::nulls::subspaces::chance_embedding;
 use crate::claims::nulls::{Compared, NullId, compare};
 use crate::claims::rules::{RATES, Rules};
@@ -65,9 +65,11 @@ pub fn c4a(rules: &Rules, course: &Course, saves: &[StepMean]) -> Outcome {
     };
     let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
     let reason = format!(
-        "share of steps 0..{} with mean z above {}: {} (labels), {} (mirror)",
-        rules.c4.last_step,
+        "share_z_above {}: mean z above {} at so many of the steps 0..{}, against labels {}, against the \
+         mirror {}",
+        short(least),
         rules.c4.z,
+        rules.c4.last_step,
         short(shares[0]),
         short(shares[1]),
     );
@@ -129,7 +131,7 @@ fn rate<'a>(rates: &'a Rates, name: &str) -> Result<&'a Series, Gap> {
 ///
 /// # Errors
 /// What is missing.
-pub fn c4b(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Series) -> Outcome {
+pub fn c4b(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'_>) -> Outcome {
     course.require_final()?;
     let t_mem = course.t_mem()?;
     let (last, bound) = (rules.c4.last_step, rules.c4.z);
@@ -152,7 +154,7 @@ pub fn c4b(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Series)
         drawn.rows().into_iter().filter_map(|row| mean(&row.to_vec())).collect::<Vec<f64>>()
     });
     let n1 = compare(NullId::N1, push, &sets.unwrap_or_default(), Side::Upper);
-    let curse = coefficients.until(last).winners_curse(rules, course, |steps, contrast| {
+    let curse = coefficients.curse(|steps, contrast| {
         let end = steps.partition_point(|step| *step <= last).checked_sub(1)?;
         Some(contrast[end] - contrast[0])
     });
@@ -203,13 +205,13 @@ fn towards_the_end(course: &Course, rates: &Rates, last: i64) -> Vec<Measured> {
 ///
 /// # Errors
 /// What is missing.
-pub fn c8(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Series) -> Outcome {
+pub fn c8(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'_>) -> Outcome {
     course.require_final()?;
     let t_gen = course.t_gen()?;
     let bounds = rules.c8.share;
     let mut parts = Vec::new();
     let mut judged: Option<Outcome> = None;
-    let rises = coefficients.until(t_gen).winners_curse(rules, course, |steps, contrast| {
+    let rises = coefficients.curse(|steps, contrast| {
         let end = steps.partition_point(|step| *step <= t_gen);
         let rises = contrast[..end].windows(2).filter(|pair| pair[1] > pair[0]).count();
         (end > 1).then(|| rises as f64 / (end - 1) as f64)

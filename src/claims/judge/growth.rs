@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2};
 
 use super::influence::ShareSave;
-use crate::claims::course::{Course, Gap, Outcome, Series, is_gone, largest_p, short};
+use crate::claims::course::{Course, Gap, Outcome, Series, Walks, is_gone, largest_p, short};
 use crate::claims::nulls::{NullId, compare};
 use crate::claims::rules::Rules;
 use crate::claims::stats::{Side, spearman};
@@ -22,12 +22,12 @@ const LEAST_SAVES: usize = 5;
 pub fn c1(
     rules: &Rules,
     course: &Course,
-    coefficients: &Series,
+    coefficients: &Walks<'_>,
     exponents: Result<&[f64], Gap>,
 ) -> Outcome {
     course.require_final()?;
     let (t_mem, t_gen) = (course.t_mem()?, course.t_gen()?);
-    let window = coefficients.within(t_mem, t_gen);
+    let window = coefficients.series.within(t_mem, t_gen);
     let steps = window.steps.iter().copied();
     course.require_cover(rules, "logit coefficients", (t_mem, t_gen), steps)?;
     if window.steps.len() < LEAST_SAVES {
@@ -45,8 +45,7 @@ pub fn c1(
         .filter_map(|row| spearman(&times, &row.to_vec()))
         .collect();
     let mut compared = vec![compare(NullId::N1, rho, &null, Side::Upper)];
-    // Who won is decided at the end of the run, so the walks go on to it.
-    let curse = coefficients.until(t_gen).winners_curse(rules, course, |steps, contrast| {
+    let curse = coefficients.curse(|steps, contrast| {
         let of = |i: &usize| (t_mem..=t_gen).contains(&steps[*i]);
         let inside: Vec<usize> = (0..steps.len()).filter(of).collect();
         let times: Vec<f64> = inside.iter().map(|i| steps[*i] as f64).collect();

@@ -156,7 +156,7 @@ pub fn c12(rules: &Rules, course: &Course, saves: &[ShareSave]) -> Outcome {
     let missing: Vec<&str> =
         found.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
     let worst = found.iter().filter_map(|(_, value)| *value).reduce(f64::max);
-    let mut reason = format!("largest interference {}", worst.map_or_else(String::new, short));
+    let mut reason = format!("largest_interference {}", worst.map_or_else(String::new, short));
     if !missing.is_empty() {
         reason += &format!("; {} not measured", missing.join(", "));
     }

@@ -21,7 +21,7 @@ pub use arrow::{Rates, StepMean, c4a, c4b, c8};
 pub use circuit::{AtDrop, Overlaps, c5};
 pub use growth::{c1, c9, exponents};
 pub use influence::{ShareSave, c2, c7, c12};
-pub use onsets::{Deadline, Origin, c3, origin};
+pub use onsets::{Deadline, OfWalks, Origin, c3, origin};
 pub use paths::{Line, c14};
 pub use together::{All, Capacity, Kind, all_runs, c10, other_families};
 pub use tools::{Detected, c13};

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use ndarray::Array2;
 
-use crate::claims::course::{Course, Gap, Outcome, Series, is_gone, largest_p, short, subsets};
-use crate::claims::nulls::walks::{Walk, contrast, contrast_thresholds};
+use crate::claims::course::{
+    Course, Gap, Outcome, Series, Walks, is_gone, largest_p, short, subsets,
+};
+use crate::claims::nulls::walks::{contrast, contrast_thresholds};
 use crate::claims::nulls::{Compared, NullId, compare};
 use crate::claims::onset::onset;
 use crate::claims::rules::Rules;
@@ -49,7 +51,7 @@ impl Deadline {
 /// N5 compares how clearly the keys stand out by the deadline: the largest excess of their contrast over
 /// that of N1's threshold that lasts for the saves in a row of the rules. That they stand out at all by then
 /// is no measure: among winners of walks that do not differ many do, hardly. What walks is the statistic
-/// itself; of a rate it is what the rate sums up to, `walked`, and what has to stand out is its growth.
+/// itself; of a rate it is what the rate sums up to, and what has to stand out is its growth.
 ///
 /// Of the keys of another run (N4), those that are also this run's are left out.
 #[must_use]
@@ -57,14 +59,12 @@ pub fn origin(
     rules: &Rules,
     course: &Course,
     series: &Series,
-    walked: Option<&Series>,
+    walked: (&Walks<'_>, OfWalks),
     (step, threshold): (Option<i64>, Option<f64>),
     deadlines: &[Deadline],
 ) -> Origin {
     let count = rules.nulls.in_a_row;
-    let of_growth = walked.is_some();
-    let curse =
-        step.map(|step| curse(rules, course, walked.unwrap_or(series), of_growth, step, deadlines));
+    let curse = step.map(|step| curse(rules, course, walked, step, deadlines));
     let others = course.others.iter().filter_map(|(run, keys)| {
         let theirs: Vec<usize> =
             keys.iter().copied().filter(|key| !course.keys.contains(key)).collect();
@@ -78,28 +78,45 @@ pub fn origin(
     Origin { step, threshold, curse: curse.unwrap_or_default(), others: others.collect() }
 }
 
+/// What of the walks has to stand out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfWalks {
+    /// They themselves
+    Value,
+    /// What they gain per step
+    Growth,
+}
+
 fn curse(
     rules: &Rules,
     course: &Course,
-    walked: &Series,
-    of_growth: bool,
+    (walks, of): (&Walks<'_>, OfWalks),
     step: i64,
     deadlines: &[Deadline],
 ) -> BTreeMap<&'static str, Vec<Compared>> {
     let count = rules.nulls.in_a_row;
-    let last = deadlines.iter().map(|deadline| deadline.of(step)).max().unwrap_or(0);
-    // Saves enough after the deadline for an onset to last, and the final one, which says who won.
-    let held = walked.steps.partition_point(|save| *save <= last) + count;
-    let kept = walked.until(walked.steps.get(held).copied().unwrap_or(i64::MAX));
-    let seen = if of_growth { kept.growth() } else { kept.clone() };
+    let growth;
+    let seen = match of {
+        OfWalks::Value => walks.series,
+        OfWalks::Growth => {
+            growth = walks.series.growth();
+            &growth
+        }
+    };
     let mut found: BTreeMap<&'static str, Vec<Compared>> = BTreeMap::new();
     let Some(sets) = course.subsets(rules) else { return found };
     let thresholds = sets.thresholds(seen.values.view(), rules.nulls.quantile);
     let bars = contrast_thresholds(seen.values.view(), &course.plain, &thresholds);
     let measured = contrast(seen.values.view(), &course.keys, &course.plain);
-    for (null, walk) in [(NullId::N5a, Walk::Additive), (NullId::N5b, Walk::Multiplicative)] {
-        let Some(drawn) = kept.winners(rules, course, walk) else { continue };
-        let drawn = if of_growth { grown(&kept.steps, &drawn.contrast) } else { drawn.contrast };
+    for (null, drawn) in walks.drawn() {
+        let gained;
+        let drawn = match of {
+            OfWalks::Value => &drawn.contrast,
+            OfWalks::Growth => {
+                gained = grown(&walks.series.steps, &drawn.contrast);
+                &gained
+            }
+        };
         for deadline in deadlines {
             let until = deadline.of(step);
             let starts = seen.steps.partition_point(|save| *save <= until);
@@ -117,10 +134,11 @@ fn curse(
 /// The largest excess over the bars that lasts for `count` saves in a row, from one of the first `starts`
 /// saves on.
 fn clearance(contrast: &[f64], bars: &[Option<f64>], starts: usize, count: usize) -> Option<f64> {
+    let needed = (starts + count - 1).min(contrast.len());
     let excess: Option<Vec<f64>> =
-        contrast.iter().zip(bars).map(|(value, bar)| Some(value - (*bar)?)).collect();
+        contrast[..needed].iter().zip(bars).map(|(value, bar)| Some(value - (*bar)?)).collect();
     let excess = excess?;
-    let lasting = excess.windows(count).take(starts);
+    let lasting = excess.windows(count);
     lasting.map(|few| few.iter().copied().fold(f64::INFINITY, f64::min)).reduce(f64::max)
 }
 

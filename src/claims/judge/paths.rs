@@ -78,13 +78,15 @@ pub fn c14(rules: &Rules, course: &Course, lines: &[Line]) -> Outcome {
         p: p_value(across.barrier, &seeds, Side::Upper),
         ..Against::default()
     };
-    let parts = vec![
+    let mut parts = vec![
         Measured::number("barrier_consecutive", highest),
         Measured::number("blocked_consecutive", Some(blocked as f64)),
         Measured::number("lines_consecutive", Some(consecutive.len() as f64)),
         Measured::number("barrier_to_end", Some(across.barrier)),
-        Measured::number("barrier_to_end", Some(across.barrier)).against(n4),
     ];
+    if !seeds.is_empty() {
+        parts.push(Measured::number("barrier_to_end", Some(across.barrier)).against(n4));
+    }
     let lack =
         (verdict == Verdict::Undecided && (!enough || alike.is_none())).then_some(Lack::Missing);
     let reason = format!("barrier_to_end {} nats: {why}", short(across.barrier));

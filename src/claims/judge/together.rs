@@ -103,6 +103,9 @@ fn parts(rules: &Rules, findings: &[&Finding]) -> Vec<(Measured, Option<[f64; 2]
             let verdict = agreement(support, refute, least, enough);
             row = row.judged(verdict, format!("{support} of {runs} support, {refute} refute"));
         }
+        if row.value.is_none() {
+            row.lack = rows.iter().find_map(|row| row.lack);
+        }
         (row, interval(rules, &values))
     };
     groups.iter().map(|(key, rows)| together(*key, rows)).collect()

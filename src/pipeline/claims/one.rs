@@ -6,11 +6,11 @@ use super::families::Families;
 use super::series::FrequencyStatistic;
 use super::tables::{RunTables, Tables};
 use crate::archive::Run;
-use crate::claims::course::{Course, Gap, Outcome, Series};
+use crate::claims::course::{Course, Gap, Outcome, Series, Walks};
 use crate::claims::detector::{Detector, Statistic, auc};
 use crate::claims::judge::{
-    self, AtDrop, Capacity, Deadline, Detected, Origin, Patch, Rates, Site, StepMean, StepWidths,
-    radius,
+    self, AtDrop, Capacity, Deadline, Detected, OfWalks, Origin, Patch, Rates, Site, StepMean,
+    StepWidths, radius,
 };
 use crate::claims::rules::{RATES, Rules};
 use crate::claims::stats::mean;
@@ -115,9 +115,10 @@ impl<'a> Case<'a> {
         let context = Subject::new(self.run).and_then(Subject::into_network);
         let context = context.map_err(|error| Gap(Lack::Missing, error.to_string()));
         let coefficients = self.coefficients();
-        let with = |judge: &dyn Fn(&Series) -> Outcome| match &coefficients {
-            Ok(series) => judge(series),
-            Err(gap) => Err(gap.clone()),
+        let walks = coefficients.as_ref().map(|series| Walks::new(rules, course, series));
+        let with = |judge: &dyn Fn(&Walks<'_>) -> Outcome| match &walks {
+            Ok(walks) => judge(walks),
+            Err(gap) => Err((*gap).clone()),
         };
         let shares = self.tables.shares();
         let of_shares = |judge: &dyn Fn() -> Outcome| match shares.is_empty() {
@@ -126,17 +127,17 @@ impl<'a> Case<'a> {
         };
         let order = context.as_ref().ok().map(|context| context.group.order());
         let rates = self.rates(course, order);
-        let with_arrow = |judge: &dyn Fn(&Rates, &Series) -> Outcome| match &rates {
-            Ok(rates) => with(&|series| judge(rates, series)),
+        let with_arrow = |judge: &dyn Fn(&Rates, &Walks<'_>) -> Outcome| match &rates {
+            Ok(rates) => with(&|walks| judge(rates, walks)),
             Err(gap) => Err(gap.clone()),
         };
-        let origins = self.origins(course, coefficients.as_ref().ok());
-        let c1 = with(&|series| {
+        let origins = self.origins(course, walks.as_ref().ok());
+        let c1 = with(&|walks| {
             let found = context.as_ref().map_err(Gap::clone);
             let exponents = found
                 .and_then(|context| super::weights::embedding_exponents(course, self.run, context));
             let exponents = exponents.as_deref().map_err(Gap::clone);
-            judge::c1(rules, course, series, exponents)
+            judge::c1(rules, course, walks, exponents)
         });
         let c3 = |bounds, name, from| judge::c3(rules, course, &origins, bounds, (name, from));
         let outcomes: [(&'static str, Outcome); 15] = [
@@ -145,12 +146,12 @@ impl<'a> Case<'a> {
             ("C3a", c3(rules.c3.a, "t_mem", course.t_mem())),
             ("C3b", c3(rules.c3.b, "t_peak", course.t_peak())),
             ("C4a", self.c4a(course)),
-            ("C4b", with_arrow(&|rates, series| judge::c4b(rules, course, rates, series))),
+            ("C4b", with_arrow(&|rates, walks| judge::c4b(rules, course, rates, walks))),
             ("C5", self.c5(course, context.as_ref().map_err(Gap::clone))),
             ("C6", judge::c6(rules, course, &self.patches(course))),
             ("C7", of_shares(&|| judge::c7(rules, course, &shares))),
-            ("C8", with_arrow(&|rates, series| judge::c8(rules, course, rates, series))),
-            ("C9", of_shares(&|| with(&|series| judge::c9(rules, course, series, &shares)))),
+            ("C8", with_arrow(&|rates, walks| judge::c8(rules, course, rates, walks))),
+            ("C9", of_shares(&|| with(&|walks| judge::c9(rules, course, walks.series, &shares)))),
             ("C11", judge::c11(rules, course, &self.widths())),
             ("C12", of_shares(&|| judge::c12(rules, course, &shares))),
             ("C13", self.detected(course).and_then(|found| judge::c13(rules, course, &found))),
@@ -164,7 +165,7 @@ impl<'a> Case<'a> {
     fn origins(
         &self,
         course: &Course,
-        coefficients: Option<&Series>,
+        coefficients: Option<&Walks<'_>>,
     ) -> BTreeMap<String, Result<Origin, Gap>> {
         let rule = &self.rules().c3;
         let units = [("t_mem", course.t_mem(), rule.a), ("t_peak", course.t_peak(), rule.b)];
@@ -180,9 +181,17 @@ impl<'a> Case<'a> {
             }
             let series = self.tables.statistic(statistic);
             let series = series.ok_or_else(|| no_table(statistic.source(), statistic.command()))?;
-            let of_growth = statistic == FrequencyStatistic::RateTotal;
-            let walked = coefficients.filter(|_| of_growth);
             let found = (row.step_onset, row.threshold);
+            let own = Walks::new(self.rules(), course, &series);
+            // A rate does not win; what it sums up to does.
+            let walked = match statistic {
+                FrequencyStatistic::RateTotal => (coefficients, OfWalks::Growth),
+                FrequencyStatistic::LogitCoefficient => (coefficients, OfWalks::Value),
+                _ => (Some(&own), OfWalks::Value),
+            };
+            let walks =
+                walked.0.ok_or_else(|| no_table("logit coefficients", "groundswell analyze"))?;
+            let walked = (walks, walked.1);
             Ok(judge::origin(self.rules(), course, &series, walked, found, &deadlines))
         };
         let wanted = &rule.statistics;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::claims::course::is_gone;
+use crate::claims::course::{Walks, is_gone};
 use crate::claims::nulls::{Compared, NullId, compare};
 use crate::claims::onset::onset;
 use crate::claims::stats::Side;
@@ -18,19 +18,22 @@ fn c1_tells_a_climb_from_a_stumble() {
     let (rules, run) = (few_draws(), course());
     let climb = walking(0.05, |t| t / 100.0);
     let straight = exponents_of(1.9, 1.0);
-    let found = c1(&rules, &run, &climb, Ok(&straight));
+    let found = c1(&rules, &run, &Walks::new(&rules, &run, &climb), Ok(&straight));
     is(&found, Verdict::Supports);
     let found = found.unwrap();
     assert!(found.p.unwrap() < 0.02 && found.headline.unwrap() > 0.99, "{found:?}");
     // Rows that wander: the climb is not theirs. Nor is it known without the weights.
-    is(&c1(&rules, &run, &climb, Ok(&exponents_of(1.9, 1.9))), Verdict::Undecided);
+    is(
+        &c1(&rules, &run, &Walks::new(&rules, &run, &climb), Ok(&exponents_of(1.9, 1.9))),
+        Verdict::Undecided,
+    );
     let none = Gap(Lack::Missing, "no weights".into());
-    lacks(&c1(&rules, &run, &climb, Err(none)), Lack::Missing);
+    lacks(&c1(&rules, &run, &Walks::new(&rules, &run, &climb), Err(none)), Lack::Missing);
     // Flat, then nearly all at the end.
     let jump = walking(0.0, |t| t / 1e5 + if t > 780.0 { 10.0 } else { 0.0 });
-    is(&c1(&rules, &run, &jump, Ok(&straight)), Verdict::Refutes);
+    is(&c1(&rules, &run, &Walks::new(&rules, &run, &jump), Ok(&straight)), Verdict::Refutes);
     let late = climb.within(0, 300);
-    lacks(&c1(&rules, &run, &late, Ok(&straight)), Lack::Missing);
+    lacks(&c1(&rules, &run, &Walks::new(&rules, &run, &late), Ok(&straight)), Lack::Missing);
 }
 
 fn at(step: Option<i64>, p: &[f64]) -> Result<Origin, Gap> {
@@ -82,7 +85,8 @@ fn onset_of(rules: &Rules, run: &Course, series: &Series) -> Origin {
     let save = onset(&series.mean(&run.keys), &thresholds, rules.nulls.in_a_row);
     let row = (save.map(|save| series.steps[save]), save.and_then(|save| thresholds[save]));
     let deadline = Deadline { name: "t_mem", unit: T_MEM, bounds: rules.c3.a };
-    origin(rules, run, series, None, row, &[deadline])
+    let walks = Walks::new(rules, run, series);
+    origin(rules, run, series, (&walks, OfWalks::Value), row, &[deadline])
 }
 
 fn p_of(origin: &Origin) -> Vec<f64> {
@@ -105,7 +109,8 @@ fn winners_by_chance_are_known_for_what_they_are() {
     let won = Course { keys, plain, ..course() };
     let found = onset_of(&rules, &won, &chance);
     assert!(p_of(&found).iter().any(|p| *p > 0.05) || found.step.is_none(), "{found:?}");
-    let curse = chance.winners_curse(&rules, &won, |_, contrast| contrast.last().copied());
+    let walks = Walks::new(&rules, &won, &chance);
+    let curse = walks.curse(|_, contrast| contrast.last().copied());
     assert_eq!(is_gone(&rules, &curse[..1]), Some(true), "{curse:?}");
 }
 
@@ -129,26 +134,37 @@ fn rates(total: Series) -> Rates {
 fn c4b_needs_the_final_keys_at_once() {
     let (rules, run) = (few_draws(), course());
     let climb = walking(0.01, |t| t / 100.0);
-    let strong = c4b(&rules, &run, &rates(noisy(|_| 30.0)), &climb);
+    let strong = c4b(&rules, &run, &rates(noisy(|_| 30.0)), &Walks::new(&rules, &run, &climb));
     is(&strong, Verdict::Supports);
     assert!(strong.unwrap().p.unwrap() < 0.01);
-    is(&c4b(&rules, &run, &rates(noisy(|_| 0.0)), &climb), Verdict::Refutes);
+    is(
+        &c4b(&rules, &run, &rates(noisy(|_| 0.0)), &Walks::new(&rules, &run, &climb)),
+        Verdict::Refutes,
+    );
     // Only later, but before t_mem.
     let later = noisy(|t| if t > 40.0 { 30.0 } else { 0.0 });
-    is(&c4b(&rules, &run, &rates(later), &climb), Verdict::Undecided);
+    is(&c4b(&rules, &run, &rates(later), &Walks::new(&rules, &run, &climb)), Verdict::Undecided);
     // The push is there, and c_k does not follow more than that of winners by chance.
     let idle = walking(0.01, |_| 0.0);
-    is(&c4b(&rules, &run, &rates(noisy(|_| 30.0)), &idle), Verdict::Undecided);
-    lacks(&c4b(&rules, &run, &Rates::default(), &climb), Lack::NoMoments);
+    is(
+        &c4b(&rules, &run, &rates(noisy(|_| 30.0)), &Walks::new(&rules, &run, &idle)),
+        Verdict::Undecided,
+    );
+    lacks(
+        &c4b(&rules, &run, &Rates::default(), &Walks::new(&rules, &run, &climb)),
+        Lack::NoMoments,
+    );
     let short = rates(noisy(|_| 30.0).within(30, 1000));
-    lacks(&c4b(&rules, &run, &short, &climb), Lack::Missing);
+    lacks(&c4b(&rules, &run, &short, &Walks::new(&rules, &run, &climb)), Lack::Missing);
 }
 
 #[test]
 fn c8_has_a_verdict_for_each_rate() {
     let (rules, run) = (few_draws(), course());
     let climb = walking(0.01, |t| t / 100.0);
-    let judge = |rate: &dyn Fn(f64) -> f64| c8(&rules, &run, &rates(noisy(rate)), &climb);
+    let judge = |rate: &dyn Fn(f64) -> f64| {
+        c8(&rules, &run, &rates(noisy(rate)), &Walks::new(&rules, &run, &climb))
+    };
     let found = judge(&|_| 30.0);
     is(&found, Verdict::Supports);
     let found = found.unwrap();
@@ -161,8 +177,11 @@ fn c8_has_a_verdict_for_each_rate() {
     is(&judge(&|_| 0.0), Verdict::Refutes);
     is(&judge(&|t| if t < 600.0 { 30.0 } else { 0.0 }), Verdict::Undecided);
     let idle = walking(0.3, |_| 0.0);
-    is(&c8(&rules, &run, &rates(noisy(|_| 30.0)), &idle), Verdict::Undecided);
-    lacks(&c8(&rules, &run, &Rates::default(), &climb), Lack::Missing);
+    is(
+        &c8(&rules, &run, &rates(noisy(|_| 30.0)), &Walks::new(&rules, &run, &idle)),
+        Verdict::Undecided,
+    );
+    lacks(&c8(&rules, &run, &Rates::default(), &Walks::new(&rules, &run, &climb)), Lack::Missing);
 }
 
 #[test]
