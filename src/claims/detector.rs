@@ -10,7 +10,7 @@
 //!
 //! Why not ranks: the smallest p of n values is 1/(n + 1). With 5 twins of 56 frequencies that is 1/281, and
 //! of 224 tests at once 16 would have to reach it together: one frequency alone is never seen. Why not the
-//! normal law: with few values its tail is too thin (with 10, 2.4 times at p = 10⁻³). Both laws take the
+//! normal law: with few values its tail is too thin (at p = 10⁻³ it rejects 6.5 times too often with 10, 1.1 times with 280). Both laws take the
 //! statistic to be normal over frequencies; what the held-out twins say ([`hold_out`]) is the check of that.
 //!
 //! Frequencies of one run share its scale, so that a run whose norms are all larger is seen at every
@@ -322,7 +322,7 @@ mod tests {
             normal += usize::from(stats::normal_tail((x - law.mean) / law.spread) <= 0.001);
         }
         assert!((20..=62).contains(&student), "{student}"); // 40 ± 3.5 · 6.3
-        assert!(normal > 3 * student, "{normal} against {student}");
+        assert!(normal > 5 * student, "{normal} against {student}");
     }
 
     #[test]

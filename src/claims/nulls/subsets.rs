@@ -23,7 +23,8 @@ pub enum Pool {
     /// ```text
     /// √( (1/|K| + 1/m) / (1/|K| − 1/m) ),   m plain frequencies
     /// ```
-    /// which is 1.18 for 5 keys and 30 others: p ≤ 5 % then happens in 8 % of all cases.
+    /// which is 1.18 for 5 keys and 30 others: p ≤ 5 % then happens in 8 % of all cases, and
+    /// p ≤ 0.1 % in 1 %.
     Plain,
     /// Keys and plain frequencies together. The p-value is exact if these are exchangeable, but a key among
     /// the drawn raises the null, and few sets mean that none can be rare.

