@@ -9,6 +9,7 @@ mod architecture;
 mod audit_cli;
 mod bad_files;
 mod choices;
+mod claims_cli;
 mod curvature_cli;
 mod determinism;
 mod dynamics;

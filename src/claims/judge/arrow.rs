@@ -18,6 +18,9 @@ pub struct StepMean {
     pub z_mirror: Option<f64>,
 }
 
+/// A value of a save.
+type Column = fn(&StepMean) -> Option<f64>;
+
 /// C4a: at once the gradient points to *an* algorithm of the family. The means over all frequencies of
 /// `z_label` and of `z_mirror`, at the first steps.
 ///
@@ -34,7 +37,7 @@ pub fn c4a(rules: &Rules, course: &Course, saves: &[StepMean]) -> Outcome {
     let rates: Vec<f64> = early.iter().filter_map(|save| save.rate_ce).collect();
     let mut parts = vec![Measured::number("mean_rate_ce", mean(&rates))];
     let (mut shares, mut bands, mut p_values) = (Vec::new(), Vec::new(), Vec::new());
-    let kinds: [(&str, NullId, fn(&StepMean) -> Option<f64>); 2] = [
+    let kinds: [(&str, NullId, Column); 2] = [
         ("z_label", NullId::N3, |save| save.z_label),
         ("z_mirror", NullId::N2, |save| save.z_mirror),
     ];

@@ -17,16 +17,22 @@ pub struct AtDrop {
     pub neurons: Option<f64>,
 }
 
+/// Accuracy and cosine of a set of frequencies.
+pub type OfSet = (Option<f64>, Option<f64>);
+
 /// How one set of frequencies is at t_drop, and that of others.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overlaps {
     /// Cosine of L_K at t_drop and at the end
     pub cosine: Option<f64>,
     /// Accuracy and cosine of the sets of N1
-    pub sets: Vec<(Option<f64>, Option<f64>)>,
+    pub sets: Vec<OfSet>,
     /// The same of the keys of other runs: N4
     pub others: Vec<(String, Option<f64>, Option<f64>)>,
 }
+
+/// One of both.
+type Column = fn(&OfSet) -> Option<f64>;
 
 /// C5: the circuit is almost right.
 ///
@@ -57,7 +63,7 @@ pub fn c5(rules: &Rules, course: &Course, found: &AtDrop) -> Outcome {
     let mut of_others = String::new();
     let mut p = None;
     if let Some(weights) = &found.weights {
-        let both: [(&str, Option<f64>, fn(&(Option<f64>, Option<f64>)) -> Option<f64>); 2] = [
+        let both: [(&str, Option<f64>, Column); 2] = [
             ("restricted_accuracy_test", found.accuracy, |set| set.0),
             ("cosine_to_end", weights.cosine, |set| set.1),
         ];

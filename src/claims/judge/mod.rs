@@ -18,7 +18,7 @@ mod valley;
 mod wells;
 
 pub use arrow::{Rates, StepMean, c4a, c4b, c8};
-pub use circuit::{AtDrop, Overlaps, c5};
+pub use circuit::{AtDrop, OfSet, Overlaps, c5};
 pub use growth::{c1, c9, exponents};
 pub use influence::{ShareSave, c2, c7, c12};
 pub use onsets::{Deadline, OfWalks, Origin, c3, origin};

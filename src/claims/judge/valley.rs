@@ -46,6 +46,9 @@ pub fn radius(surface: Surface<'_>, centre: usize, rise: f64) -> Option<f64> {
     Some((points as f64 / std::f64::consts::PI).sqrt())
 }
 
+/// A value of a save.
+type Column = fn(&StepWidths) -> Option<f64>;
+
 /// C11: the visible basin is that of the more influential algorithm.
 ///
 /// # Errors
@@ -53,7 +56,7 @@ pub fn radius(surface: Surface<'_>, centre: usize, rise: f64) -> Option<f64> {
 pub fn c11(rules: &Rules, course: &Course, widths: &[StepWidths]) -> Outcome {
     course.require_final()?;
     let bounds = rules.c11.spearman;
-    let kinds: [(&str, &str, fn(&StepWidths) -> Option<f64>); 2] = [
+    let kinds: [(&str, &str, Column); 2] = [
         ("width_with_share", "random planes at", |save| save.by_radius),
         ("flatness_with_share", "curvature of excluded and restricted at", |save| save.by_trace),
     ];

@@ -82,8 +82,8 @@ impl<'a> Families<'a> {
     #[must_use]
     pub fn twin(&self, run: &Run) -> Option<&'a Run> {
         let seed = &self.member(run)?.seed;
-        let twins = self.twins(run).into_iter();
-        twins.filter(|twin| self.member(twin).is_some_and(|twin| twin.seed == *seed)).last()
+        let mut twins = self.twins(run).into_iter();
+        twins.find(|twin| self.member(twin).is_some_and(|twin| twin.seed == *seed))
     }
 
     fn like(&self, run: &Run, permuted: bool) -> Vec<&'a Run> {

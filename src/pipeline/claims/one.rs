@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 use super::families::Families;
 use super::series::FrequencyStatistic;
 use super::tables::{RunTables, Tables};
+use super::{blind, planes};
 use crate::archive::Run;
 use crate::claims::course::{Course, Gap, Outcome, Series, Walks};
-use crate::claims::detector::{Detector, Statistic, auc};
 use crate::claims::judge::{
-    self, AtDrop, Capacity, Deadline, Detected, OfWalks, Origin, Patch, Rates, Site, StepMean,
-    StepWidths, radius,
+    self, AtDrop, Capacity, Deadline, Detected, OfWalks, Origin, Rates, StepMean,
 };
 use crate::claims::rules::{RATES, Rules};
 use crate::claims::stats::mean;
 use crate::claims::verdict::{Finding, Lack, Verdict};
-use crate::landscape::basins::Surface;
 use crate::pipeline::run::{RunContext, Subject};
 use crate::tables::{ArrowRow, Status};
 
@@ -148,11 +146,11 @@ impl<'a> Case<'a> {
             ("C4a", self.c4a(course)),
             ("C4b", with_arrow(&|rates, walks| judge::c4b(rules, course, rates, walks))),
             ("C5", self.c5(course, context.as_ref().map_err(Gap::clone))),
-            ("C6", judge::c6(rules, course, &self.patches(course))),
+            ("C6", judge::c6(rules, course, &planes::patches(self.tables, course))),
             ("C7", of_shares(&|| judge::c7(rules, course, &shares))),
             ("C8", with_arrow(&|rates, walks| judge::c8(rules, course, rates, walks))),
             ("C9", of_shares(&|| with(&|walks| judge::c9(rules, course, walks.series, &shares)))),
-            ("C11", judge::c11(rules, course, &self.widths())),
+            ("C11", judge::c11(rules, course, &planes::widths(self.tables, rules))),
             ("C12", of_shares(&|| judge::c12(rules, course, &shares))),
             ("C13", self.detected(course).and_then(|found| judge::c13(rules, course, &found))),
             ("C14", judge::c14(rules, course, &self.tables.lines())),
@@ -277,168 +275,11 @@ impl<'a> Case<'a> {
         judge::c5(self.rules(), course, &found)
     }
 
-    /// The planes that C6 is about.
-    fn patches(&self, course: &Course) -> Vec<Patch> {
-        let Ok(t_mem) = course.t_mem() else { return Vec::new() };
-        let (first, last) = (course.steps.first(), course.steps.last());
-        let (Some(&first), Some(&last)) = (first, last) else { return Vec::new() };
-        let on_plane = |plane: &str, step: i64| {
-            let point = self.tables.plane_point(plane, step)?;
-            let on_it = point.residual_fraction.is_none_or(|residual| residual < 1e-6);
-            Some([point.x?, point.y?]).filter(|_| on_it)
-        };
-        let of = |plane: &str| {
-            let site = if plane.starts_with("three:") {
-                let [start, memorised, end] = [first, t_mem, last].map(|s| on_plane(plane, s));
-                Site::Three { start: start?, memorised: memorised?, end: end? }
-            } else {
-                random_at(plane).filter(|step| *step == t_mem).map(|_| Site::Random)?
-            };
-            let rows = self.tables.surface(plane);
-            let column = |pick: fn(&crate::tables::SurfaceRow) -> Option<f64>| {
-                rows.iter().map(|row| pick(row)).collect::<Vec<_>>()
-            };
-            Some(Patch {
-                name: plane.to_owned(),
-                site,
-                columns: usize::try_from(rows.iter().map(|row| row.j).max()? + 1).ok()?,
-                at: rows.iter().map(|row| [row.x, row.y]).collect(),
-                train: column(|row| row.train_loss),
-                excluded: column(|row| row.excluded_loss_train),
-                restricted: column(|row| row.restricted_loss_all),
-            })
-        };
-        self.tables.planes().into_iter().filter_map(of).collect()
-    }
-
-    /// Radii on random planes, and traces, by step.
-    fn widths(&self) -> Vec<StepWidths> {
-        let rise = self.rules().c11.rise;
-        let mut ratios: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
-        for plane in self.tables.planes() {
-            let Some(step) = random_at(plane) else { continue };
-            let rows = self.tables.surface(plane);
-            let columns = rows.iter().map(|row| row.j).max().map_or(0, |last| last + 1);
-            let nearest = (0..rows.len()).min_by(|a, b| {
-                let size = |i: usize| rows[i].x.hypot(rows[i].y);
-                size(*a).total_cmp(&size(*b))
-            });
-            let (Some(centre), Ok(columns)) = (nearest, usize::try_from(columns)) else { continue };
-            let of = |pick: fn(&crate::tables::SurfaceRow) -> Option<f64>| {
-                let heights: Vec<Option<f64>> = rows.iter().map(|row| pick(row)).collect();
-                radius(Surface { columns, heights: &heights }, centre, rise)
-            };
-            let radii = of(|row| row.restricted_loss_all).zip(of(|row| row.excluded_loss_train));
-            if let Some((restricted, excluded)) = radii {
-                ratios.entry(step).or_default().push((restricted / excluded).ln());
-            }
-        }
-        let (excluded, restricted) =
-            (self.tables.traces("excluded"), self.tables.traces("restricted"));
-        let shares: BTreeMap<i64, f64> = self
-            .tables
-            .shares()
-            .iter()
-            .filter_map(|save| Some((save.step, save.share_key_train?)))
-            .collect();
-        let steps: std::collections::BTreeSet<i64> =
-            ratios.keys().chain(excluded.keys()).copied().collect();
-        let of_step = |step: i64| {
-            let traces = excluded.get(&step).zip(restricted.get(&step));
-            let flatter = traces.map(|(excluded, restricted)| (excluded / restricted).ln());
-            StepWidths {
-                step,
-                by_radius: ratios.get(&step).and_then(|ratios| mean(ratios)),
-                by_trace: flatter.filter(|ratio| ratio.is_finite()),
-                share_key: shares.get(&step).copied(),
-            }
-        };
-        steps.into_iter().map(of_step).collect()
-    }
-
-    /// The blind detector, against all runs on permuted labels of the family.
     fn detected(&self, course: &Course) -> Result<Detected, Gap> {
         let twins = self.bench.families.twins(self.run);
-        let statistics = [
-            FrequencyStatistic::WENorm,
-            FrequencyStatistic::WLNorm,
-            FrequencyStatistic::LogitCoefficient,
-            FrequencyStatistic::NeuronShare,
-        ];
-        let of = |run: &str| -> Vec<(FrequencyStatistic, Option<Series>)> {
-            let tables = self.bench.tables.of(run);
-            statistics.iter().map(|one| (*one, tables.statistic(*one))).collect()
-        };
-        let own = of(&self.run.name);
-        let theirs: Vec<_> = twins
-            .iter()
-            .map(|twin| of(&twin.name))
-            .filter(|found| found.iter().any(|(_, series)| series.is_some()))
-            .collect();
-        if theirs.is_empty() {
-            let reason = "no run on permuted labels with these settings has tables";
-            return Err(Gap(Lack::NoTwin, reason.into()));
-        }
-        // A statistic takes part if every run has it, at the saves that all of them have.
-        let whole = |i: usize| theirs.iter().chain([&own]).all(|run| run[i].1.is_some());
-        let usable: Vec<usize> = (0..statistics.len()).filter(|i| whole(*i)).collect();
-        let series = |run: &[(FrequencyStatistic, Option<Series>)], i: usize| run[i].1.clone();
-        let all: Vec<Vec<Series>> = theirs
-            .iter()
-            .chain([&own])
-            .map(|run| usable.iter().filter_map(|i| series(run, *i)).collect())
-            .collect();
-        let mut steps = course.steps.clone();
-        all.iter().flatten().for_each(|series| {
-            steps.retain(|step| series.steps.binary_search(step).is_ok());
-        });
-        if usable.is_empty() || steps.is_empty() {
-            let reason = "the runs on permuted labels have no save in common with this one";
-            return Err(Gap(Lack::NoTwin, reason.into()));
-        }
-        let all: Vec<Vec<Series>> = all
-            .into_iter()
-            .map(|run| run.into_iter().map(|series| series.at_steps(&steps)).collect())
-            .collect();
-        let (own, twins) = all.split_last().expect("this run is the last of them");
-        let compared: Vec<Statistic<'_>> = usable
-            .iter()
-            .enumerate()
-            .map(|(i, statistic)| Statistic {
-                name: statistics[*statistic].name(),
-                log: statistics[*statistic].is_positive(),
-                own: own[i].values.view(),
-                twins: twins.iter().map(|twin| twin[i].values.view()).collect(),
-            })
-            .collect();
-        let rules = self.rules();
-        let (level, in_a_row) = (rules.c13.level, rules.nulls.in_a_row);
-        let detector = Detector { level, in_a_row, centred: false };
-        let found = detector.detect(detector.p_values(&compared).view(), &course.keys);
-        let held_out = detector.hold_out(&compared);
-        let false_share = |detection: &crate::claims::detector::Detection| {
-            let rejected: Vec<f64> =
-                detection.rejected.iter().map(|is| f64::from(u8::from(*is))).collect();
-            mean(&rejected)
-        };
-        let of_twins: Vec<f64> = held_out.iter().filter_map(false_share).collect();
-        let step = found.save.map(|save| steps[save]);
-        let neuron_share = step.and_then(|step| {
-            let series = self.tables.statistic(FrequencyStatistic::NeuronShare)?;
-            let save = series.steps.binary_search(&step).ok()?;
-            Some(series.mean(&course.keys)[save] * course.keys.len() as f64)
-        });
-        let negative: Vec<f64> = held_out.iter().flat_map(|found| found.score.clone()).collect();
-        Ok(Detected {
-            step,
-            last: steps.last().copied().unwrap_or(0),
-            key: found.frequency,
-            false_share: mean(&found.others),
-            held_out: mean(&of_twins),
-            area: auc(&found.score, &negative),
-            neuron_share,
-            twins: twins.len(),
-        })
+        let twins: Vec<RunTables<'_>> =
+            twins.into_iter().map(|twin| self.bench.tables.of(&twin.name)).collect();
+        blind::detected(self.rules(), course, self.tables, &twins)
     }
 
     /// What the same network does with permuted labels.
@@ -449,23 +290,5 @@ impl<'a> Case<'a> {
             self.bench.tables.of(&twin.name).progress().last().and_then(|row| row.train_accuracy)
         });
         Capacity { twin_accuracy: accuracy, verdicts: [Verdict::Undecided; 3] }
-    }
-}
-
-/// The step that a random plane is about.
-fn random_at(plane: &str) -> Option<i64> {
-    let (_, at) = plane.strip_prefix("random:")?.split_once('@')?;
-    at.split(' ').next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn random_planes_say_where_they_are() {
-        assert_eq!(random_at("random:1@143"), Some(143));
-        assert_eq!(random_at("random:1@143 radius 0.5"), Some(143));
-        assert_eq!(random_at("three:0,143,40000"), None);
     }
 }

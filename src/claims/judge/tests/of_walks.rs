@@ -100,6 +100,11 @@ fn winners_by_chance_are_known_for_what_they_are() {
     let (rules, run) = (few_draws(), course());
     let grown = onset_of(&rules, &run, &walking(0.1, |t| t / 10.0));
     assert!(grown.step.is_some_and(|step| step <= 50), "{grown:?}");
+    // Growth rates, as N5b has them, are defined for what is positive.
+    assert!(p_of(&grown).len() == 1 && p_of(&grown)[0] < 0.01, "{grown:?}");
+    let mut positive = walking(0.1, |t| t / 10.0);
+    positive.values.mapv_inplace(f64::exp);
+    let grown = onset_of(&rules, &run, &positive);
     assert!(p_of(&grown).len() == 2 && p_of(&grown).iter().all(|p| *p < 0.01), "{grown:?}");
     let chance = walking(0.1, |_| 0.0);
     let last = chance.values.row(100);

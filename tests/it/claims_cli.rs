@@ -1,0 +1,223 @@
+//! `groundswell claims` as its users meet it: what it needs, what it leaves alone, what it decides.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use groundswell::claims::rules;
+use groundswell::pipeline::output::Output;
+use groundswell::tables::{self, ClaimRow, ProgressRow, SharesRow, Status};
+
+use super::support::*;
+
+const ALL_CLAIMS: [&str; 16] = [
+    "C1", "C10", "C11", "C12", "C13", "C14", "C2", "C3a", "C3b", "C4a", "C4b", "C5", "C6", "C7",
+    "C8", "C9",
+];
+
+fn claims(archive: &Path, out: &Path, options: &[&str]) -> Ran {
+    let options = options.iter().map(std::ffi::OsString::from).collect();
+    groundswell([args!["claims", archive, "--out", out], options].concat())
+}
+
+/// The verdicts of a run, by claim.
+fn verdicts(rows: &[ClaimRow], run: &str) -> BTreeMap<String, (String, Status)> {
+    let own = rows.iter().filter(|row| row.run == run && row.statistic == "verdict");
+    let own = own.filter(|row| row.null_id == "none");
+    own.map(|row| (row.claim.clone(), (row.verdict.clone(), row.status))).collect()
+}
+
+/// What a planted run is told to be.
+struct Planted {
+    name: &'static str,
+    seed: u64,
+    weight_decay: &'static str,
+    /// `share_key_train` up to t_drop
+    share: f64,
+    /// Test accuracy at the end
+    end: f64,
+}
+
+/// Runs modulo 31 with these names and settings, and tables that say what runs that grok would: t_mem 20,
+/// t_drop and t_gen 120. Their checkpoints are of a smaller network, so none can be evaluated.
+fn planted(dir: &Path, runs: &[Planted]) -> (PathBuf, PathBuf) {
+    let (archive, out) = (dir.join("runs"), dir.join("out"));
+    let (mut progress, mut shares) = (Vec::new(), Vec::new());
+    for planted in runs {
+        let run = archive.join(planted.name);
+        plant(&run, &tree(&fixture("tiny")));
+        let settings = run.join("run.json");
+        let text = fs::read_to_string(&settings).unwrap();
+        let changed = text
+            .replace("\"modulus\": 7", "\"modulus\": 31")
+            .replace("\"seed\": 2", &format!("\"seed\": {}", planted.seed))
+            .replace(
+                "\"weight_decay\": 1.0",
+                &format!("\"weight_decay\": {}", planted.weight_decay),
+            );
+        fs::write(&settings, changed).unwrap();
+        for step in (0..=150).step_by(10) {
+            let late = step >= 120;
+            progress.push(ProgressRow {
+                run: planted.name.into(),
+                step,
+                train_accuracy: Some(if step < 20 { 0.5 } else { 1.0 }),
+                test_loss: Some(if late { 0.1 } else { 3.0 + step as f64 / 100.0 }),
+                test_accuracy: Some(if late { planted.end } else { 0.1 }),
+                restricted_accuracy_test: Some(0.3),
+                key_frequencies: Some("3,5".into()),
+                status: Status::Ok,
+                ..ProgressRow::default()
+            });
+            let delta = (step > 0).then_some(-0.01);
+            shares.push(SharesRow {
+                run: planted.name.into(),
+                step,
+                shapley_key_train: Some(0.2),
+                shapley_rest_train: Some(0.8),
+                share_key_train: Some(if late { 0.9 } else { planted.share }),
+                interaction_train: Some(0.01),
+                delta_mean_train: delta.map(|delta| 0.01 * delta),
+                delta_key_train: delta.map(|delta| 0.01 * delta),
+                delta_rest_train: delta,
+                closure_train: delta.map(|_| 1e-4),
+                status: Status::Ok,
+                ..SharesRow::default()
+            });
+        }
+    }
+    let mut output = Output::open(&out, &archive).unwrap();
+    let mut replacement = output.replace();
+    let metadata = BTreeMap::from([("keys".to_owned(), "{}".to_owned())]);
+    replacement.table(progress, &metadata).unwrap();
+    replacement.table(shares, &metadata).unwrap();
+    replacement.commit(BTreeMap::new()).unwrap();
+    (archive, out)
+}
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+fn five(share: f64) -> Vec<Planted> {
+    let one = |(i, name): (usize, &'static str)| {
+        let (seed, weight_decay) = (i as u64, "1.0");
+        Planted { name, seed, weight_decay, share, end: 1.0 }
+    };
+    NAMES.into_iter().enumerate().map(one).collect()
+}
+
+/// Five seeds decide what their tables tell; a run of other settings and one that does not generalise are
+/// no part of it.
+#[test]
+fn five_seeds_decide_and_strangers_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut runs = five(0.1);
+    runs[4].share = 0.4;
+    runs.push(Planted { name: "n7", seed: 0, weight_decay: "0.5", share: 0.9, end: 0.2 });
+    let (archive, out) = planted(dir.path(), &runs);
+    let before = tables_of(&out);
+    let ran = claims(&archive, &out, &["--threads", "1"]).exits(0);
+    assert!(ran.stdout.contains("C2   supports   0.1 [0.1, 0.4]"), "{ran:#?}");
+    ran.mentions("no table arrow: `groundswell arrow` writes it");
+    let found = rows::<ClaimRow>(&out);
+    let all = verdicts(&found, "all");
+    assert_eq!(all.keys().map(String::as_str).collect::<Vec<_>>(), ALL_CLAIMS);
+    let of = |claim: &str| (all[claim].0.as_str(), all[claim].1);
+    let ok = Status::Ok;
+    assert_eq!(
+        [of("C2"), of("C7"), of("C5")],
+        [("supports", ok), ("supports", ok), ("refutes", ok)]
+    );
+    let missing = ["C1", "C3a", "C3b", "C4a", "C4b", "C6", "C8", "C9", "C11", "C12", "C14"];
+    assert!(missing.iter().all(|claim| of(claim) == ("undecided", Status::Missing)), "{all:?}");
+    assert_eq!([of("C10"), of("C13")], [("undecided", Status::NoTwin); 2]);
+
+    let own = verdicts(&found, "e");
+    assert_eq!(own["C2"], ("undecided".to_owned(), ok));
+    let stranger = verdicts(&found, "n7");
+    assert_eq!(stranger["C2"], ("undecided".to_owned(), Status::NotReached));
+    let n7 = found.iter().find(|row| row.claim == "C2" && row.null_id == "N7").unwrap();
+    assert_eq!((n7.run.as_str(), n7.value, n7.null_mean), ("all", Some(0.1), None));
+
+    // The rules stand in the file; the other tables are as they were; any number of threads, the same bytes.
+    let path = out.join("claims.parquet");
+    let bytes = fs::read(&path).unwrap();
+    let about = tables::metadata(&path, &bytes).unwrap();
+    assert_eq!(about["rules"], rules::rules().text());
+    assert_eq!(about["rules_digest"], rules::rules().digest());
+    assert_eq!(about["runs_of_all"], r#"["a","b","c","d","e"]"#);
+    let first = tables_of(&out);
+    for (name, bytes) in before.iter().filter(|(name, _)| name.ends_with(".parquet")) {
+        assert!(first[name] == *bytes, "{name} changed");
+    }
+    claims(&archive, &out, &["--threads", "2"]).exits(0);
+    assert_same(&tables_of(&out), &first);
+    groundswell(args!["verify", &out]).exits(0);
+}
+
+/// Four runs decide nothing, and a share of 0.6 from the start refutes.
+#[test]
+fn four_seeds_are_too_few() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = planted(dir.path(), &five(0.6)[..4]);
+    claims(&archive, &out, &[]).exits(0);
+    let found = rows::<ClaimRow>(&out);
+    assert_eq!(verdicts(&found, "a")["C2"].0, "refutes");
+    let all = found.iter().find(|row| {
+        (row.claim.as_str(), row.run.as_str(), row.statistic.as_str()) == ("C2", "all", "verdict")
+    });
+    let all = all.unwrap();
+    assert_eq!((all.verdict.as_str(), all.status), ("undecided", Status::NotReached));
+    assert!(all.reason.ends_with("5 runs are needed"), "{}", all.reason);
+}
+
+/// Other rules are read strictly, and leave their own digest.
+#[test]
+fn rules_can_be_others_but_not_misspelt() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = planted(dir.path(), &five(0.3));
+    let mine = dir.path().join("mine.toml");
+    let own = rules::rules().text();
+    let write = |from: &str, to: &str| {
+        assert!(own.contains(from), "{from}");
+        fs::write(&mine, own.replace(from, to)).unwrap();
+    };
+    let option = ["--rules", mine.to_str().unwrap()];
+    write("least_runs = 5 ", "least_run = 5 ");
+    let ran = claims(&archive, &out, &option).exits(2);
+    ran.mentions("unknown key `least_run`; did you mean `least_runs`?")
+        .mentions(&format!("{}:8:1: ", mine.display()));
+    assert!(!out.join("claims.parquet").exists());
+    write("share_key = { supports = 0.2,", "share_key = { supports = 0.35,");
+    claims(&archive, &out, &option).exits(0);
+    let all = verdicts(&rows::<ClaimRow>(&out), "all");
+    assert_eq!(all["C2"].0, "supports");
+    let path = out.join("claims.parquet");
+    let about = tables::metadata(&path, &fs::read(&path).unwrap()).unwrap();
+    assert_ne!(about["rules_digest"], rules::rules().digest());
+    let missing = dir.path().join("none.toml");
+    claims(&archive, &out, &["--rules", missing.to_str().unwrap()]).exits(10);
+}
+
+/// A run that does not generalise has no final algorithm; its tables are those of a real analysis.
+#[test]
+fn a_run_that_does_not_generalise_is_undecided() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let archive = fixture("tiny");
+    let ran = claims(&archive, &out, &[]).exits(10);
+    ran.mentions("no tables").mentions("help: first run `groundswell analyze");
+    assert!(!out.exists());
+    analyze(&archive, &out).exits(0);
+    claims(&archive, &out, &[]).exits(0);
+    let found = rows::<ClaimRow>(&out);
+    let own = verdicts(&found, "tiny");
+    for claim in ALL_CLAIMS {
+        let status = if claim == "C10" { Status::NoTwin } else { Status::NotReached };
+        assert_eq!(own[claim], ("undecided".to_owned(), status), "{claim}");
+    }
+    // An analysis afterwards leaves the table alone.
+    let table = fs::read(out.join("claims.parquet")).unwrap();
+    analyze(&archive, &out).exits(0);
+    assert!(fs::read(out.join("claims.parquet")).unwrap() == table);
+    claims(&archive, &archive.join("tables"), &[]).exits(2).mentions("inside the archive");
+}
