@@ -75,7 +75,7 @@ fn planted(dir: &Path, runs: &[Planted]) -> (PathBuf, PathBuf) {
                 step,
                 shapley_key_train: Some(0.2),
                 shapley_rest_train: Some(0.8),
-                share_key_train: Some(if late { 0.9 } else { planted.share }),
+                share_key_train: Some(if step > 120 { 0.9 } else { planted.share }),
                 interaction_train: Some(0.01),
                 delta_mean_train: delta.map(|delta| 0.01 * delta),
                 delta_key_train: delta.map(|delta| 0.01 * delta),
