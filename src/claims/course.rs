@@ -107,17 +107,28 @@ impl Course {
         Ok(())
     }
 
-    /// Random sets of frequencies as large as K.
+    /// Random sets of frequencies as large as K, if there are enough.
     #[must_use]
     pub fn subsets(&self, rules: &Rules) -> Option<Subsets> {
         subsets(rules, &self.keys, &self.plain)
     }
 }
 
-/// The draws of N1; `None` with fewer plain frequencies than keys.
+/// The draws of N1; `None` with too few plain frequencies for enough different sets as large as K.
 #[must_use]
 pub fn subsets(rules: &Rules, keys: &[usize], plain: &[usize]) -> Option<Subsets> {
+    if different_sets(plain.len(), keys.len()) < rules.nulls.least_sets as f64 {
+        return None;
+    }
     Subsets::new(keys, plain, Pool::Plain, rules.nulls.subsets, rules.nulls.seed)
+}
+
+/// Number of sets of `k` of `n` things.
+fn different_sets(n: usize, k: usize) -> f64 {
+    if k > n {
+        return 0.0;
+    }
+    (0..k).map(|i| (n - i) as f64 / (i + 1) as f64).product()
 }
 
 fn reached(step: Option<i64>, what: &str) -> Result<i64, Gap> {
@@ -263,5 +274,28 @@ pub fn short(value: f64) -> String {
         let text = format!("{value:.3}");
         let text = text.trim_end_matches('0').trim_end_matches('.');
         if text == "-0" { "0".into() } else { text.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claims::rules::rules;
+
+    #[test]
+    fn few_frequencies_make_no_null() {
+        assert_eq!(
+            [(5, 2), (6, 6), (4, 5), (30, 0)].map(|(n, k)| different_sets(n, k)),
+            [10.0, 1.0, 0.0, 1.0]
+        );
+        let plain: Vec<usize> = (10..24).collect();
+        assert!(subsets(rules(), &[1, 2], &plain).is_none(), "91 sets");
+        assert!(subsets(rules(), &[1, 2, 3], &plain).is_some(), "364 sets");
+    }
+
+    #[test]
+    fn numbers_in_reasons_are_short() {
+        let found = [0.0, -0.0001, 0.12345, 12.0, -3.5, 1e-7, 2.5e9].map(short);
+        assert_eq!(found, ["0", "-1.00e-4", "0.123", "12", "-3.5", "1.00e-7", "2.50e9"]);
     }
 }

@@ -115,7 +115,7 @@ sections! {
     }
     /// Draws of the nulls, and what must stand out of them for how long.
     nulls, NullRules {
-        quantile: f64, subsets: usize, walks: usize, in_a_row: usize, seed: u64, coverage: f64,
+        quantile: f64, subsets: usize, least_sets: usize, walks: usize, in_a_row: usize, seed: u64, coverage: f64,
         level: f64,
     }
     /// C1.

@@ -163,15 +163,15 @@ table! {
     /// side. The rules stand in the file's metadata.
     struct ClaimRow, table "claims", version 1, key [claim, run, statistic, null_id];
 
-    /// C1 to C14.
+    /// C1 to C14; C3 and C4 have two parts, a and b.
     claim: String,
-    /// Run name; `all` for all runs together.
+    /// Run name; `all` for all runs together that differ in their seed alone.
     run: String,
-    /// What is measured.
+    /// `verdict` for the claim as a whole; otherwise what is measured.
     statistic: String,
-    /// N1 to N7: what it is compared with; `none`.
+    /// N1 to N7 (N5a to N5d): what it is compared with; `none` for the number itself.
     null_id: String,
-    /// The statistic; of `all` its median over runs.
+    /// The statistic; of `all` its median over runs. Of a verdict the number that its reason begins with.
     value: Option<f64>,
     /// Lower end of the 95 % bootstrap interval over runs; of `all` only.
     low: Option<f64>,
@@ -183,7 +183,8 @@ table! {
     null_q: Option<f64>,
     /// Standard scores of the value in the null.
     z: Option<f64>,
-    /// Share of the null that is as large; of `all` corrected by Holm over the claims.
+    /// Share of the null that is as large. Of `all` that of at least 4 of 5 runs, by a partial conjunction;
+    /// of its verdicts corrected by Holm over the claims.
     p: Option<f64>,
     /// `supports`, `refutes` or `undecided`; `none` for a number that decides nothing by itself.
     verdict: String,

@@ -9,23 +9,31 @@ use crate::claims::rules::{RATES, Rules};
 use crate::claims::stats::{Side, mean, median, normal_tail, z};
 use crate::claims::verdict::{Against, Finding, Lack, Measured, Verdict};
 
-/// Means over all frequencies at one save, each of those that are known.
+/// What holds for all frequencies together at one save.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StepMean {
     pub step: i64,
+    /// Mean over the frequencies
     pub rate_ce: Option<f64>,
+    /// z of that mean among permuted labels, N3
     pub z_label: Option<f64>,
+    /// z of the mean of `rate_total` among the mirrored directions, N2
     pub z_mirror: Option<f64>,
+}
+
+/// z of a mean over frequencies, from the z of each: `Σz/√n`, with the frequencies taken as independent
+/// (Stouffer). `None` of nothing.
+#[must_use]
+pub fn of_mean(scores: &[f64]) -> Option<f64> {
+    (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / (scores.len() as f64).sqrt())
 }
 
 /// A value of a save.
 type Column = fn(&StepMean) -> Option<f64>;
 
-/// C4a: at once the gradient points to *an* algorithm of the family. The means over all frequencies of
-/// `z_label` and of `z_mirror`, at the first steps.
-///
-/// Both z are those of single frequencies: the mean of z is less than the z of the mean, which the table
-/// does not have. The p is that of the normal tail at the median z.
+/// C4a: at once the gradient points to *an* algorithm of the family: the mean rate over all frequencies is
+/// beyond that under permuted labels and that of the mirrored directions, at the first steps. The p is that
+/// of the normal tail at the median z.
 ///
 /// # Errors
 /// What is missing.
@@ -68,8 +76,8 @@ pub fn c4a(rules: &Rules, course: &Course, saves: &[StepMean]) -> Outcome {
     };
     let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
     let reason = format!(
-        "share_z_above {}: mean z above {} at so many of the steps 0..{}, against labels {}, against the \
-         mirror {}",
+        "share_z_above {}: z of the mean rate above {} at so many of the steps 0..{}, against labels {}, \
+         against the mirror {}",
         short(least),
         rules.c4.z,
         rules.c4.last_step,
@@ -105,7 +113,7 @@ struct Scores {
 
 fn scores(rules: &Rules, course: &Course, series: &Series) -> Result<Scores, Gap> {
     let drawn = course.subset_series(rules, series).ok_or_else(|| {
-        let reason = "fewer plain frequencies than keys: N1 has no sets";
+        let reason = "too few plain frequencies for sets of N1";
         Gap(Lack::Missing, reason.into())
     })?;
     let keys = series.mean(&course.keys);

@@ -17,7 +17,7 @@ mod tools;
 mod valley;
 mod wells;
 
-pub use arrow::{Rates, StepMean, c4a, c4b, c8};
+pub use arrow::{Rates, StepMean, c4a, c4b, c8, of_mean};
 pub use circuit::{AtDrop, OfSet, Overlaps, c5};
 pub use growth::{c1, c9, exponents};
 pub use influence::{ShareSave, c2, c7, c12};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::families::Families;
-use super::series::FrequencyStatistic;
+use super::series::{FrequencyStatistic, column};
 use super::tables::{RunTables, Tables};
 use super::{blind, planes};
 use crate::archive::Run;
@@ -208,18 +208,21 @@ impl<'a> Case<'a> {
         if by_step.is_empty() {
             return Err(no_table("arrow", "groundswell arrow"));
         }
+        // The z of the mean itself, where the table has it.
+        let of_labels = column::<ArrowRow>("z_label_mean");
         let saves: Vec<StepMean> = by_step
             .into_iter()
             .map(|(step, rows)| {
                 let of = |pick: fn(&ArrowRow) -> Option<f64>| {
-                    let known: Option<Vec<f64>> = rows.iter().map(|row| pick(row)).collect();
-                    mean(&known?)
+                    rows.iter().map(|row| pick(row)).collect::<Option<Vec<f64>>>()
                 };
+                let exact = of_labels.as_ref().and_then(|column| column(rows.first()?));
+                let z_label = of(|row| row.z_label);
                 StepMean {
                     step,
-                    rate_ce: of(|row| row.rate_ce),
-                    z_label: of(|row| row.z_label),
-                    z_mirror: of(|row| row.z_mirror),
+                    rate_ce: of(|row| row.rate_ce).and_then(|rates| mean(&rates)),
+                    z_label: exact.or_else(|| judge::of_mean(&z_label?)),
+                    z_mirror: of(|row| row.z_mirror).and_then(|z| judge::of_mean(&z)),
                 }
             })
             .collect();

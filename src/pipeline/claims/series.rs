@@ -98,7 +98,7 @@ pub const TABLES: [&str; 5] = [
 ];
 
 /// A column by its name, where the table has it.
-fn column<R: Row>(name: &str) -> Option<impl Fn(&R) -> Option<f64> + use<R>> {
+pub(super) fn column<R: Row>(name: &str) -> Option<impl Fn(&R) -> Option<f64> + use<R>> {
     let field = R::FIELDS.iter().find(|field| field.column.name == name)?;
     Some(move |row: &R| match (field.get)(row) {
         Cell::Float64(value) => Some(value),
