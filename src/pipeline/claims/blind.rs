@@ -97,3 +97,60 @@ pub fn detected(
         twins: twins.len(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claims::rules::rules;
+    use crate::pipeline::claims::series::Sources;
+    use crate::pipeline::claims::tables::Tables;
+    use crate::tables::{FrequencyRow, Status};
+
+    /// Coefficients of 20 frequencies at steps 0, 10 … 190, which frequency 3 of run `a` leaves from step 100
+    /// on; the twins are saved up to step `end`.
+    fn tables(end: i64) -> Tables {
+        let mut frequencies = Vec::new();
+        for (run, name) in ["a", "t1", "t2"].into_iter().enumerate() {
+            let last = if run == 0 { 190 } else { end };
+            for step in (0..=last).step_by(10) {
+                for frequency in 1..=20 {
+                    let wave = ((7 * step + 13 * frequency + 29 * run as i64) as f64).sin();
+                    let grown = if run == 0 && frequency == 3 { (step - 90).max(0) } else { 0 };
+                    frequencies.push(FrequencyRow {
+                        run: name.into(),
+                        step,
+                        frequency,
+                        logit_coefficient: Some(wave + grown as f64),
+                        status: Status::Ok,
+                        ..FrequencyRow::default()
+                    });
+                }
+            }
+        }
+        Tables::of_sources(Sources { frequencies, ..Sources::default() })
+    }
+
+    fn look(tables: &Tables, twins: &[&'static str]) -> Result<Detected, Gap> {
+        let steps = (0..20).map(|save| 10 * save).collect();
+        let course = Course { steps, keys: vec![3, 5], ..Course::default() };
+        let twins: Vec<RunTables<'_>> = twins.iter().map(|twin| tables.of(twin)).collect();
+        detected(rules(), &course, tables.of("a"), &twins)
+    }
+
+    #[test]
+    fn a_planted_key_is_found_when_it_leaves_the_twins() {
+        let found = look(&tables(190), &["t1", "t2"]).unwrap();
+        assert_eq!((found.step, found.key, found.last, found.twins), (Some(100), Some(3), 190, 2));
+        assert_eq!((found.false_share, found.held_out), (Some(0.0), Some(0.0)));
+        assert!(found.area.unwrap() > 0.7, "{found:?}");
+    }
+
+    /// Only saves that all runs have count; without twins there is nothing to compare with.
+    #[test]
+    fn what_the_twins_lack_is_not_looked_at() {
+        let found = look(&tables(60), &["t1", "t2"]).unwrap();
+        assert_eq!((found.step, found.last), (None, 60));
+        assert_eq!(look(&tables(60), &[]).unwrap_err().0, Lack::NoTwin);
+        assert_eq!(look(&tables(60), &["t9"]).unwrap_err().0, Lack::NoTwin);
+    }
+}

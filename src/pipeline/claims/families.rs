@@ -103,12 +103,42 @@ impl<'a> Member<'a> {
             return Ok(Self { run, family, seed: run.name.clone(), permuted: false });
         };
         let internal = |error| Error::Internal(format!("settings as JSON: {error}"));
-        let mut settings = serde_json::to_value(&info.config).map_err(internal)?;
-        let permuted = settings.get(PERMUTED).is_some_and(|seed| !seed.is_null());
-        let seed = format!("{} {}", settings["seed"], settings["split"]);
-        if let Value::Object(settings) = &mut settings {
-            CHANCE.iter().for_each(|name| drop(settings.remove(*name)));
-        }
-        Ok(Self { run, family: settings.to_string(), seed, permuted })
+        let settings = serde_json::to_value(&info.config).map_err(internal)?;
+        let (family, seed, permuted) = sorted(settings);
+        Ok(Self { run, family, seed, permuted })
+    }
+}
+
+/// What names a family, its member, and whether its labels are permuted.
+fn sorted(mut settings: Value) -> (String, String, bool) {
+    let permuted = settings.get(PERMUTED).is_some_and(|seed| !seed.is_null());
+    let seed = format!("{} {}", settings["seed"], settings["split"]);
+    if let Value::Object(settings) = &mut settings {
+        CHANCE.iter().for_each(|name| drop(settings.remove(*name)));
+    }
+    (settings.to_string(), seed, permuted)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_twin_differs_in_its_labels_alone() {
+        let run = json!({ "modulus": 59, "seed": 1, "split": "python:0", "steps": 500 });
+        let mut twin = run.clone();
+        (twin["permute_labels"], twin["steps"]) = (json!(7), json!(300));
+        let mut sibling = run.clone();
+        sibling["seed"] = json!(2);
+        let mut stranger = run.clone();
+        stranger["modulus"] = json!(61);
+        let [run, twin, sibling, stranger] = [run, twin, sibling, stranger].map(sorted);
+        assert_eq!((&run.0, &run.1, run.2), (&twin.0, &twin.1, false));
+        assert!(twin.2 && !sibling.2);
+        assert!(run.0 == sibling.0 && run.1 != sibling.1 && run.0 != stranger.0);
+        let null = json!({ "modulus": 59, "permute_labels": null });
+        assert!(!sorted(null).2);
     }
 }

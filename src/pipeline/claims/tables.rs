@@ -86,6 +86,26 @@ impl Tables {
         })
     }
 
+    /// These sources, and no other table.
+    #[cfg(test)]
+    pub fn of_sources(sources: Sources) -> Self {
+        fn none<R>() -> ByRun<R> {
+            ByRun(HashMap::new())
+        }
+        Self {
+            sources,
+            neurons: none(),
+            shares: none(),
+            onset: none(),
+            surface: none(),
+            plane_points: none(),
+            interpolation: none(),
+            barriers: none(),
+            curvature: none(),
+            missing: Vec::new(),
+        }
+    }
+
     /// Those of a run.
     #[must_use]
     pub fn of<'a>(&'a self, run: &'a str) -> RunTables<'a> {
