@@ -105,9 +105,14 @@ pub fn c5(rules: &Rules, course: &Course, found: &AtDrop) -> Outcome {
         Verdict::Refutes => Verdict::Refutes,
         accuracy => Verdict::unanimous(&[accuracy, of_cosine, of_neurons]),
     };
-    let missing = found.accuracy.is_none() || cosine.is_none() || found.neurons.is_none();
+    let bare = verdict == Verdict::Supports && p.is_none();
+    let verdict = if bare { Verdict::Undecided } else { verdict };
+    let missing = bare || found.accuracy.is_none() || cosine.is_none() || found.neurons.is_none();
     let lack = (missing && verdict == Verdict::Undecided).then_some(Lack::Missing);
     let told = |value: Option<f64>| value.map_or_else(|| "unknown".into(), short);
+    if bare {
+        of_others += "; N1 is undefined";
+    }
     let reason = format!(
         "restricted_accuracy_test {} at t_drop = {t_drop}; cosine to the end {}, neurons at their final \
          frequency {}{of_others}",

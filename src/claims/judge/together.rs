@@ -18,11 +18,16 @@ pub struct All {
     pub interval: Option<[f64; 2]>,
     /// Statistics that at least half of the runs have, with their intervals
     pub parts: Vec<(Measured, Option<[f64; 2]>)>,
+    /// Whether the claim has a null, without which nothing supports it
+    pub needs_null: bool,
 }
+
+/// The claims that have a null with a p.
+pub const WITH_NULL: [&str; 7] = ["C1", "C3a", "C3b", "C4a", "C4b", "C5", "C8"];
 
 /// Put the findings of the runs of a family together.
 #[must_use]
-pub fn all_runs(rules: &Rules, findings: &[&Finding]) -> All {
+pub fn all_runs(rules: &Rules, claim: &str, findings: &[&Finding]) -> All {
     let rule = &rules.over_runs;
     let runs = findings.len();
     let least = needed(rule.agreement, runs);
@@ -57,7 +62,7 @@ pub fn all_runs(rules: &Rules, findings: &[&Finding]) -> All {
     let finding =
         Finding::new(verdict, median(&headlines), reason, Vec::new()).with_p(p).lack(lack);
     let interval = interval(rules, &headlines);
-    All { finding, interval, parts: parts(rules, findings) }
+    All { finding, interval, parts: parts(rules, findings), needs_null: WITH_NULL.contains(&claim) }
 }
 
 fn agreement(support: usize, refute: usize, least: usize, enough: bool) -> Verdict {
@@ -117,14 +122,15 @@ impl All {
     pub fn correct(rules: &Rules, claims: &mut [&mut All]) {
         let raw: Vec<f64> = claims.iter().filter_map(|all| all.finding.p).collect();
         let mut corrected = holm(&raw).into_iter();
-        for all in claims.iter_mut().filter(|all| all.finding.p.is_some()) {
-            let p = corrected.next();
+        for all in claims.iter_mut().filter(|all| all.needs_null || all.finding.p.is_some()) {
+            let p = all.finding.p.and_then(|_| corrected.next());
             all.finding.p = p;
             let passes = p.is_some_and(|p| p < rules.over_runs.level);
             if all.finding.verdict == Verdict::Supports && !passes {
                 all.finding.verdict = Verdict::Undecided;
-                all.finding.reason +=
-                    &format!("; p after Holm is {}", p.map_or_else(String::new, short));
+                let undefined = "too few runs have a null".to_owned();
+                let why = p.map_or(undefined, |p| format!("p after Holm is {}", short(p)));
+                all.finding.reason += &format!("; {why}");
             }
         }
     }
@@ -244,5 +250,5 @@ pub fn c10(rules: &Rules, runs: &[Capacity]) -> All {
     };
     let headline = enough.then_some(same as f64);
     let finding = Finding::new(verdict, headline, reason, Vec::new()).lack(lack);
-    All { finding, interval: None, parts }
+    All { finding, interval: None, parts, needs_null: false }
 }

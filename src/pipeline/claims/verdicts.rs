@@ -109,7 +109,9 @@ pub fn claims(request: &Request<'_>, observe: Observe<'_>) -> Result<(Summary, V
     let mut all = together(request.rules, &judged, &main);
     let rows = rows(&judged, &main, &all);
 
-    let mut summary = Summary { computed: judged.len(), ..Summary::default() };
+    let skipped = archive.unreadable.len();
+    let mut summary = Summary { computed: judged.len(), skipped, ..Summary::default() };
+    summary.warnings.extend(archive.unreadable.iter().map(Error::to_string));
     for (table, command) in &tables.missing {
         summary.warnings.push(format!("no table {table}: `{command}` writes it"));
     }
@@ -163,7 +165,7 @@ fn together(
         };
         let mut found = match claim {
             "C10" => c10(rules, &capacities),
-            _ => all_runs(rules, &of(true)),
+            _ => all_runs(rules, claim, &of(true)),
         };
         if let Some(row) = other_families(&found, &of(false)).filter(|_| claim != "C10") {
             found.parts.push((row, None));

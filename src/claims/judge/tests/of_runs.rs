@@ -11,7 +11,7 @@ fn finding(verdict: Verdict, headline: f64, p: Option<f64>) -> Finding {
 fn together(verdicts: &[Verdict], p: Option<f64>) -> All {
     let findings: Vec<Finding> =
         verdicts.iter().enumerate().map(|(i, v)| finding(*v, i as f64, p)).collect();
-    all_runs(&few_draws(), &findings.iter().collect::<Vec<_>>())
+    all_runs(&few_draws(), "C2", &findings.iter().collect::<Vec<_>>())
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn four_of_five_runs_must_agree() {
 #[test]
 fn a_lack_is_handed_on() {
     let lacking = Finding::lacking(Lack::NoTwin, "no run on permuted labels");
-    let all = all_runs(&few_draws(), &[&lacking; 5]);
+    let all = all_runs(&few_draws(), "C13", &[&lacking; 5]);
     assert_eq!((all.finding.verdict, all.finding.lack), (Verdict::Undecided, Some(Lack::NoTwin)));
     assert!(all.finding.reason.ends_with("no run on permuted labels"), "{all:?}");
 }
@@ -66,6 +66,12 @@ fn support_needs_its_null() {
     use Verdict::{Refutes, Supports, Undecided};
     assert_eq!(verdicts, [Supports, Undecided, Refutes, Supports]);
     assert!(claims[1].finding.reason.ends_with("p after Holm is 0.08"));
+    // A claim about the keys without a null is none.
+    let own = finding(Verdict::Supports, 1.0, None);
+    let mut bare = all_runs(&rules, "C5", &[&own; 5]);
+    assert_eq!(bare.finding.verdict, Supports);
+    All::correct(&rules, &mut [&mut bare]);
+    assert_eq!(bare.finding.verdict, Undecided, "{bare:?}");
 }
 
 #[test]

@@ -103,6 +103,9 @@ fn c5_needs_accuracy_direction_and_neurons() {
     let found = found.unwrap();
     assert_eq!(found.p, Some(1.0 / 41.0));
     assert!(found.reason.ends_with("as right with the keys of other runs: 1 of 1"), "{found:?}");
+    let bare = Some(Overlaps { cosine: Some(0.95), ..Overlaps::default() });
+    let found = AtDrop { accuracy: Some(0.95), weights: bare, neurons: Some(0.9) };
+    lacks(&c5(rules(), &course(), &found), Lack::Missing); // no N1
     is(&judge(Some(0.95), Some(0.92), Some(0.7)), Verdict::Undecided);
     is(&judge(Some(0.7), Some(0.92), Some(0.9)), Verdict::Undecided);
     is(&judge(Some(0.4), Some(0.92), Some(0.9)), Verdict::Refutes);
