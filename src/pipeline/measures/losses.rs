@@ -46,8 +46,16 @@ impl Losses {
 /// Losses over the p real classes of these inputs alone; `logits` and `labels` are of all inputs.
 #[must_use]
 pub fn losses_of(logits: ArrayView2<'_, f64>, labels: &[usize], inputs: &[usize]) -> RowLosses {
-    let labels: Vec<usize> = inputs.iter().map(|input| labels[*input]).collect();
-    RowLosses::new(logits.select(Axis(0), inputs).view(), &labels)
+    /// Rows that stay in the cache.
+    const BLOCK: usize = 64;
+    let mut found = RowLosses { loss: Vec::new(), correct: Vec::new() };
+    for inputs in inputs.chunks(BLOCK) {
+        let labels: Vec<usize> = inputs.iter().map(|input| labels[*input]).collect();
+        let block = RowLosses::new(logits.select(Axis(0), inputs).view(), &labels);
+        found.loss.extend(block.loss);
+        found.correct.extend(block.correct);
+    }
+    found
 }
 
 /// Why the circuit's columns of this run are null, if they are.
@@ -96,4 +104,26 @@ pub fn point_losses(run: &RunContext, params: &Params<f64>) -> Result<PointLosse
         excluded_loss_train: excluded.mean(),
         restricted_loss_all: restricted.mean(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+
+    /// More inputs than a block, in any order, some twice.
+    #[test]
+    fn losses_of_some_inputs_are_those_of_their_rows() {
+        let (inputs, classes) = (150, 7);
+        let logits =
+            Array2::from_shape_fn((inputs, classes), |(i, c)| ((i * 13 + c * 5) % 11) as f64);
+        let labels: Vec<usize> = (0..inputs).map(|i| i % classes).collect();
+        let all = RowLosses::new(logits.view(), &labels);
+        let wanted: Vec<usize> = (0..100).map(|i| (i * 67) % inputs).collect();
+        let found = losses_of(logits.view(), &labels, &wanted);
+        assert_eq!(found.mean(), all.mean_loss(&wanted));
+        assert_eq!(found.mean_accuracy(), all.accuracy(&wanted));
+        assert_eq!(losses_of(logits.view(), &labels, &[]).mean(), None);
+    }
 }
