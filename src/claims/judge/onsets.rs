@@ -7,6 +7,7 @@ use ndarray::Array2;
 use crate::claims::course::{
     Course, Gap, Outcome, Series, Walks, is_gone, largest_p, short, subsets,
 };
+use crate::claims::nulls::lottery::lottery;
 use crate::claims::nulls::walks::{contrast, contrast_thresholds};
 use crate::claims::nulls::{Compared, NullId, compare};
 use crate::claims::onset::onset;
@@ -24,8 +25,10 @@ pub struct Origin {
     /// How clearly the keys stand out up to the deadline of each claim, among winners by chance: N5a and
     /// N5b; by the name of the deadline
     pub curse: BTreeMap<&'static str, Vec<Compared>>,
-    /// The same of the keys of other runs, on this one: N4
+    /// When the keys of other runs begin to stand out on this one: N4
     pub others: Vec<(String, Option<i64>)>,
+    /// Rank correlation of the last save with the first, over all frequencies: N5d, the lottery ticket
+    pub ticket: Option<Compared>,
 }
 
 /// Until when an onset has to be no selection: up to where it supports a claim, if it does; otherwise up to
@@ -75,7 +78,15 @@ pub fn origin(
         let found = onset(&series.mean(&theirs), &thresholds, count);
         Some((run.clone(), found.map(|save| series.steps[save])))
     });
-    Origin { step, threshold, curse: curse.unwrap_or_default(), others: others.collect() }
+    let mut saves = series.values.rows().into_iter();
+    let ends = saves.next().zip(saves.next_back());
+    let ticket = ends.and_then(|(first, last)| {
+        let (first, last) = (first.to_vec(), last.to_vec());
+        let found = lottery(&first, &last, rules.nulls.walks, rules.nulls.seed)?;
+        Some(compare(NullId::N5d, found.rho, &found.null, Side::Upper))
+    });
+    let (curse, others) = (curse.unwrap_or_default(), others.collect());
+    Origin { step, threshold, curse, others, ticket }
 }
 
 /// What of the walks has to stand out.
@@ -208,6 +219,11 @@ pub fn c3(
                 .iter()
                 .map(|null| Measured::number(&clear, Some(null.value)).against((*null).into())),
         );
+        let ticket = origin.ticket.map(|null| {
+            let row = Measured::number(format!("last with first {statistic}"), Some(null.value));
+            row.against(null.into())
+        });
+        parts.extend(ticket);
         for (run, step) in &origin.others {
             let ratio = step.map(|step| step as f64 / unit as f64);
             let against = Against { null: NullId::N4.name(), ..Against::default() };

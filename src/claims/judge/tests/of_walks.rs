@@ -44,7 +44,7 @@ fn at(step: Option<i64>, p: &[f64]) -> Result<Origin, Gap> {
     let curse: Vec<Compared> =
         [NullId::N5a, NullId::N5b].into_iter().zip(p).map(compared).collect();
     let curse = [("t_mem", curse.clone()), ("t_peak", curse)].into();
-    Ok(Origin { step, threshold: Some(1.0), curse, others: Vec::new() })
+    Ok(Origin { step, threshold: Some(1.0), curse, ..Origin::default() })
 }
 
 fn origins(origin: &Result<Origin, Gap>) -> BTreeMap<String, Result<Origin, Gap>> {
@@ -106,6 +106,7 @@ fn winners_by_chance_are_known_for_what_they_are() {
     positive.values.mapv_inplace(f64::exp);
     let grown = onset_of(&rules, &run, &positive);
     assert!(p_of(&grown).len() == 2 && p_of(&grown).iter().all(|p| *p < 0.01), "{grown:?}");
+    assert!(grown.ticket.is_some_and(|null| null.null == NullId::N5d && null.value < 1.0));
     let chance = walking(0.1, |_| 0.0);
     let last = chance.values.row(100);
     let mut order: Vec<usize> = (1..=FREQUENCIES).collect();
