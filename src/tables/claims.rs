@@ -6,13 +6,12 @@ use super::status::Status;
 use crate::table;
 
 table! {
-    /// How fast the update from step t to t+1 moves the logit coefficient of one frequency, per unit of
-    /// learning rate.
+    /// How fast the update from step t to t+1 moves the logit coefficient of one frequency.
     ///
-    /// c_k is `frequencies.logit_coefficient`, θ the weights, g the gradient of the training loss as it
-    /// is optimised, m̂ and v̂ the moments of AdamW after taking in g, λ the weight decay. The four
-    /// columns about W_E and W_U are sums over the two rows (cosine, sine) of k in the Fourier basis over
-    /// tokens and over classes; they add up over frequencies.
+    /// Rates are per unit of learning rate. c_k is `frequencies.logit_coefficient`, θ the weights, g the
+    /// gradient of the training loss as it is optimised, m̂ and v̂ the moments of AdamW after taking in g,
+    /// λ the weight decay. The four columns about W_E and W_U are sums over the two rows (cosine, sine) of k
+    /// in the Fourier basis over tokens and over classes; they add up over frequencies.
     struct ArrowRow, table "arrow", version 1, key [run, step, frequency];
 
     /// Run name: the name of its folder.
@@ -124,7 +123,7 @@ table! {
 }
 
 table! {
-    /// From when on a statistic of the key frequencies is beyond that of frequencies that are none.
+    /// From when on a statistic of the key frequencies is beyond that of the others.
     struct OnsetRow, table "onset", version 1, key [run, statistic, target];
 
     /// Run name: the name of its folder.
