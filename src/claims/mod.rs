@@ -2,4 +2,5 @@
 //!
 //! Pure: arrays in, numbers out. The definitions stand in `docs/claims.md`.
 
+pub mod arrow;
 pub mod nulls;

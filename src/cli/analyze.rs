@@ -89,7 +89,7 @@ pub struct AnalyzeArgs {
 }
 
 /// `k/n`, or `auto/n`.
-fn shard(text: &str) -> Result<Shard> {
+pub(super) fn shard(text: &str) -> Result<Shard> {
     let Some(n) = text.strip_prefix("auto/") else { return text.parse() };
     let k = std::env::var(TASK).map_err(|_| {
         let help = "submit it as an array job, or say --shard k/n";
@@ -102,7 +102,7 @@ fn shard(text: &str) -> Result<Shard> {
 const TASK: &str = "SLURM_ARRAY_TASK_ID";
 
 /// A number of bytes, with or without a unit.
-fn bytes(text: &str) -> Result<u64> {
+pub(super) fn bytes(text: &str) -> Result<u64> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match text[digits.len()..].trim().to_ascii_uppercase().as_str() {
         "" | "B" => Some(1),
@@ -145,6 +145,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<u8> {
             keys: args.keys.clone(),
             precision: args.precision,
             at: args.at.clone(),
+            ..Choices::default()
         },
         stop: &stop,
     };
@@ -155,7 +156,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<u8> {
     summarise(&args.out, "checkpoints measured", &summary)
 }
 
-fn forecast(found: &Forecast) -> String {
+pub(super) fn forecast(found: &Forecast) -> String {
     let names: Vec<&str> = found.measures.iter().map(|kind| kind.name()).collect();
     let Forecast { units, units_left, checkpoints, bytes, memory, .. } = found;
     format!(

@@ -4,6 +4,7 @@
 //! where stderr is no terminal; a plain line every ten seconds takes their place.
 
 pub mod analyze;
+pub mod arrow;
 pub mod audit;
 pub mod doctor;
 mod kernel;
@@ -45,6 +46,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Analyze(analyze::AnalyzeArgs),
     Landscape(Box<landscape::LandscapeArgs>),
+    Arrow(arrow::ArrowArgs),
     Merge(tables::MergeArgs),
     Status(tables::StatusArgs),
     Verify(tables::VerifyArgs),
@@ -87,6 +89,7 @@ fn execute(command: &Command) -> anyhow::Result<u8> {
         Command::Audit(args) => audit::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Landscape(args) => landscape::run(args),
+        Command::Arrow(args) => arrow::run(args),
         Command::Merge(args) => tables::merge(args),
         Command::Status(args) => tables::status(args),
         Command::Verify(args) => tables::verify(args),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::evaluation::Precision;
 use super::{keys, patience};
 use crate::archive::{Archive, Header, Run};
+use crate::claims::nulls::Permutations;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::fourier::{self, Transform};
@@ -26,6 +27,8 @@ pub struct Choices {
     pub precision: Precision,
     /// Of which checkpoints the tables on request are made
     pub at: Places,
+    /// Of the labels, in table arrow
+    pub labels: Permutations,
 }
 
 /// Checkpoints of every run.
@@ -79,7 +82,8 @@ impl Default for Choices {
     fn default() -> Self {
         let (protocol, precision) = (Protocol::SumDirs, Precision::F32);
         let at = Places::Some(vec![Place::Last]);
-        Self { protocol, keys: KeyRule::default(), precision, at }
+        let (keys, labels) = (KeyRule::default(), Permutations::default());
+        Self { protocol, keys, precision, at, labels }
     }
 }
 

@@ -20,9 +20,9 @@ use super::view::View;
 use crate::config::names::named_enum;
 use crate::error::Result;
 use crate::tables::{
-    self, AblationRow, ActivationRow, CheckpointRow, CircuitRow, FourierRow, FrequencyRow,
-    Joinable, MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow,
-    TrajectoryRow,
+    self, AblationRow, ActivationRow, ArrowRow, CheckpointRow, CircuitRow, FourierRow,
+    FrequencyRow, Joinable, MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow,
+    SpectrumRow, TrainingRow, TrajectoryRow,
 };
 
 /// What a measure looks at to make rows.
@@ -148,6 +148,8 @@ measures! {
     /// Of checkpoints against their neighbours and the ends of their run
     Movement = "movement": movement: MovementRow;
     Trajectory = "trajectory": trajectory: TrajectoryRow;
+    /// On request, of all checkpoints
+    Arrow = "arrow": arrow: ArrowRow;
 }
 
 impl MeasureKind {
@@ -156,7 +158,7 @@ impl MeasureKind {
     pub fn scope(self) -> Scope {
         match self {
             Self::Training | Self::Trajectory => Scope::Run,
-            Self::Movement => Scope::Neighbours,
+            Self::Movement | Self::Arrow => Scope::Neighbours,
             _ => Scope::Checkpoint,
         }
     }
@@ -174,9 +176,15 @@ impl MeasureKind {
         of_all.contains(&self) || self.is_on_request()
     }
 
-    /// Whether it is made only when it is named, and of the checkpoints that `--at` names.
+    /// Whether it is made only when it is named.
     #[must_use]
     pub fn is_on_request(self) -> bool {
+        self.is_of_places() || self == Self::Arrow
+    }
+
+    /// Whether it is made of the checkpoints that `--at` names.
+    #[must_use]
+    pub fn is_of_places(self) -> bool {
         matches!(self, Self::Ablations | Self::Circuits | Self::Activations)
     }
 }
