@@ -8,6 +8,7 @@
 //! - Keys and other sets of frequencies are ascending lists of `k`, from 1.
 //! - Random draws are seeded: ChaCha8, the seed an argument.
 
+pub mod arrow;
 pub mod course;
 pub mod detector;
 pub mod judge;

@@ -146,7 +146,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<u8> {
             keys: args.keys.clone(),
             precision: args.precision,
             at: args.at.clone(),
-            kernel_at: Places::NONE,
+            ..Choices::default()
         },
         stop: &stop,
     };

@@ -4,6 +4,7 @@
 //! where stderr is no terminal; a plain line every ten seconds takes their place.
 
 pub mod analyze;
+pub mod arrow;
 pub mod audit;
 pub mod claims;
 pub mod doctor;
@@ -48,6 +49,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Analyze(analyze::AnalyzeArgs),
     Landscape(Box<landscape::LandscapeArgs>),
+    Arrow(arrow::ArrowArgs),
     Onset(onset::OnsetArgs),
     Claims(claims::ClaimsArgs),
     Shares(shares::SharesArgs),
@@ -93,6 +95,7 @@ fn execute(command: &Command) -> anyhow::Result<u8> {
         Command::Audit(args) => audit::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Landscape(args) => landscape::run(args),
+        Command::Arrow(args) => arrow::run(args),
         Command::Onset(args) => onset::run(args),
         Command::Claims(args) => claims::run(args),
         Command::Shares(args) => shares::run(args),

@@ -25,6 +25,7 @@
 //! [pre | skip] = base + Σ_h (A_a T_h[a] + A_b T_h[b])               logits = skip + G act(pre)
 //! ```
 
+mod pooled;
 mod tangent;
 
 use std::ops::Range;
@@ -37,6 +38,7 @@ use super::{Fork, Model, POSITIONS, Transformer, activation, names};
 use crate::linalg::aligned::Aligned;
 use crate::linalg::{Scalar, matmul_into};
 use crate::params::{Layout, Params};
+pub use pooled::Pooled;
 
 /// The fast path, see the module.
 #[derive(Debug, Clone)]
@@ -80,7 +82,7 @@ pub struct Tables<F> {
 }
 
 /// Activations of one block.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Block<F> {
     rows: usize,
     /// `[rows, heads, POSITIONS]`, and scratch for the gradient of the operands' weights

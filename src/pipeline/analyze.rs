@@ -15,10 +15,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::admission::Admission;
+use super::dynamics::arrow::Arrows;
 use super::dynamics::comparison::Comparison;
 use super::job::Job;
 pub use super::job::{Forecast, dry_run};
-use super::measures::{MeasureKind, Scope};
+use super::measures::MeasureKind;
 use super::merge::{self, Complete};
 use super::output::Output;
 use super::run::Choices;
@@ -207,19 +208,17 @@ impl Job {
         summary.computed = total;
         summary.reused = all - total;
 
-        let compared = |run| {
-            let of_run = blocks.iter().filter(|(unit, kinds)| {
-                unit.run == run && kinds.iter().any(|kind| kind.scope() == Scope::Neighbours)
-            });
-            of_run.count()
+        let blocks_of = |run, kind| {
+            blocks.iter().filter(|(unit, kinds)| unit.run == run && kinds.contains(&kind)).count()
         };
         let io_timeout = request.options.io_timeout;
-        let comparisons = self
-            .archive
-            .runs
-            .iter()
-            .enumerate()
-            .map(|(i, run)| Comparison::new(&self.archive, run, io_timeout, compared(i)));
+        let (archive, runs) = (&self.archive, || self.archive.runs.iter().enumerate());
+        let comparisons = runs().map(|(i, run)| {
+            Comparison::new(archive, run, io_timeout, blocks_of(i, MeasureKind::Movement))
+        });
+        let arrows = runs().zip(&self.subjects).map(|((i, run), subject)| {
+            Arrows::new(archive, run, subject, io_timeout, blocks_of(i, MeasureKind::Arrow))
+        });
         // What one measure read need not be read again by the one that looks at all checkpoints.
         let keeps = self.plan.measures.contains_key(&MeasureKind::Trajectory);
         let known = believed.iter().filter(|_| keeps).flat_map(|line| line.files.iter());
@@ -230,6 +229,7 @@ impl Job {
             plan: &self.plan,
             store: &store,
             comparisons: comparisons.collect(),
+            arrows: arrows.collect(),
             weighting: request.trajectory_weights,
             admission: Admission::new(request.memory_limit),
             io_timeout,

@@ -14,6 +14,7 @@ use super::store::plan::{self, Part, Plan, PlannedCheckpoint, PlannedRun, Unit};
 use super::store::{self, Progress, Shard};
 use super::work::memory;
 use crate::archive::{self, Archive, CheckpointRef};
+use crate::claims::nulls::LABEL_SEED;
 use crate::config::Split;
 use crate::error::{Error, Result};
 use crate::progress::KEY_THRESHOLD;
@@ -135,6 +136,7 @@ fn planned_run(archive: &Archive, run: &archive::Run, subject: &Subject) -> Plan
         subject: subject_digest(run, subject),
         circuit: json!(circuit).to_string(),
         checkpoints: run.checkpoints.iter().map(checkpoint).collect(),
+        optimizer: run.optimizer.iter().map(checkpoint).collect(),
     }
 }
 
@@ -158,10 +160,20 @@ fn subject_digest(run: &archive::Run, subject: &Subject) -> String {
 /// What decides the rows of a measure, besides its own code and the files.
 fn parameters(kind: MeasureKind, request: &Request<'_>) -> Value {
     let mut parameters = json!({});
+    if kind == MeasureKind::Arrow {
+        let labels = &request.choices.labels;
+        return json!({
+            "key_rule": request.choices.keys.to_string(),
+            "key_threshold": KEY_THRESHOLD,
+            "labels": labels.count,
+            "labels_at": labels.at.to_string(),
+            "label_seed": LABEL_SEED,
+        });
+    }
     if kind.is_of_network() {
         parameters["key_rule"] = request.choices.keys.to_string().into();
         parameters["protocol"] = request.choices.protocol.name().into();
-        if kind.is_of_chosen() {
+        if kind.is_of_places() {
             parameters["at"] = request.choices.at.to_string().into();
         }
         if kind == MeasureKind::Shares {

@@ -255,17 +255,27 @@ fn metadata(plan: &Plan, lines: &Complete<'_>, summary: &mut Summary) -> BTreeMa
 }
 
 /// What the tables of one measure say besides.
-fn own_metadata(plan: &Plan, kind: MeasureKind, lines: &[&Line]) -> Option<(String, String)> {
+fn own_metadata(plan: &Plan, kind: MeasureKind, lines: &[&Line]) -> Vec<(String, String)> {
     match kind {
         MeasureKind::Spectra => {
             let count: usize = lines.iter().map(|line| line.svd_fallbacks).sum();
-            Some(("svd_fallbacks".to_owned(), count.to_string()))
+            vec![("svd_fallbacks".to_owned(), count.to_string())]
         }
         MeasureKind::Trajectory => {
-            let weights = plan.measures.get(&kind)?["weights"].as_str()?;
-            Some(("trajectory_weights".to_owned(), weights.to_owned()))
+            let weights = plan.measures.get(&kind).and_then(|told| told["weights"].as_str());
+            let weights = weights.map(|told| ("trajectory_weights".to_owned(), told.to_owned()));
+            weights.into_iter().collect()
         }
-        _ => None,
+        MeasureKind::Arrow => {
+            let told = plan.measures.get(&kind);
+            let of = |name: &str| {
+                let value = &told?[name];
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                Some((name.to_owned(), text))
+            };
+            ["labels", "labels_at", "label_seed"].into_iter().filter_map(of).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::evaluation::Precision;
 use super::{keys, patience};
 use crate::archive::{Archive, Header, Run};
+use crate::claims::nulls::Permutations;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::fourier::{self, Transform};
@@ -28,6 +29,8 @@ pub struct Choices {
     pub at: Places,
     /// For which checkpoints `shares` has the gradients and tangent kernels of the two parts
     pub kernel_at: Places,
+    /// Of the labels, in table arrow
+    pub labels: Permutations,
 }
 
 /// Checkpoints of every run.
@@ -86,8 +89,9 @@ impl Default for Choices {
     fn default() -> Self {
         let (protocol, precision) = (Protocol::SumDirs, Precision::F32);
         let at = Places::Some(vec![Place::Last]);
-        let kernel_at = Places::NONE;
-        Self { protocol, keys: KeyRule::default(), precision, at, kernel_at }
+        let (keys, kernel_at, labels) =
+            (KeyRule::default(), Places::NONE, Permutations::default());
+        Self { protocol, keys, precision, at, kernel_at, labels }
     }
 }
 

@@ -108,6 +108,28 @@ impl Job {
     }
 }
 
+/// The files of a plan, as they are now; those that are gone, too.
+fn aligned(
+    files: Vec<CheckpointRef>,
+    planned: &[PlannedCheckpoint],
+    run: &str,
+    archive: &Archive,
+) -> Vec<CheckpointRef> {
+    let here = |planned: &PlannedCheckpoint| {
+        let path = archive.path.join(&planned.file);
+        let known = files.iter().find(|file| file.path == path).cloned();
+        known.unwrap_or_else(|| CheckpointRef {
+            run: run.to_owned(),
+            step: planned.step,
+            path,
+            bytes: planned.bytes,
+            blake3: None,
+            is_index: false,
+        })
+    };
+    planned.iter().map(here).collect()
+}
+
 /// Make the archive's runs those of a frozen plan: what came later is left out, and counted; what is
 /// gone will fail when it is read.
 fn align(
@@ -151,6 +173,7 @@ fn align(
                 })
             })
             .collect();
+        run.optimizer = aligned(run.optimizer, &planned.optimizer, &planned.name, archive);
         let other_step = |(file, planned): (&CheckpointRef, &PlannedCheckpoint)| {
             (file.step != planned.step).then(|| (planned.file.clone(), planned.step, file.step))
         };

@@ -21,7 +21,7 @@ use crate::tables::Status;
 use crate::weights;
 
 /// Products of two such weights can still be squared and summed.
-const LARGEST_WEIGHT: f64 = 1e75;
+pub(super) const LARGEST_WEIGHT: f64 = 1e75;
 
 /// Such activations can be squared and summed. (NaN is not below it.)
 pub(super) const LARGEST_ACTIVATION: f64 = 1e150;

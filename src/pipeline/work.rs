@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use super::Observe;
 use super::admission::{Admission, Permit};
 use super::checkpoints::{Failed, Item, is_passing};
-use super::dynamics::comparison::Comparison;
+use super::dynamics::arrow::Arrows;
+use super::dynamics::comparison::{Block, Comparison};
 use super::measures::{self, MeasureKind, Rows, Scope};
 use super::run::Subject;
 use super::stop::Stop;
@@ -36,6 +37,8 @@ pub(super) struct Work<'a> {
     pub store: &'a Store,
     /// One for each run
     pub comparisons: Vec<Comparison<'a>>,
+    /// One for each run
+    pub arrows: Vec<Arrows<'a>>,
     pub weighting: Weighting,
     pub admission: Admission,
     pub io_timeout: Option<Duration>,
@@ -116,40 +119,68 @@ impl Work<'_> {
             let together = self.together(unit, measured, &own, &mut rows)?;
             found.extend(own.iter().map(|kind| (*kind, together.of(*kind))));
         }
-        // Who looks at the checkpoints first tells of them.
-        let mut is_told = !own.is_empty() || self.strict;
-        if compared.contains(&MeasureKind::Movement) {
-            let stopped = || self.stop.is_here();
-            let observe: fn(&Self) = if is_told { |_| {} } else { Self::observe };
-            is_told = true;
-            let (range, comparison) = (unit.checkpoints.clone(), &self.comparisons[unit.run]);
-            let block = match self.admit_neighbours(unit) {
-                Ok(_permit) => comparison.block(range, stopped, || observe(self)),
-                Err(error) => Some(comparison.refused(range, &error)),
+        // The own measures of the same checkpoints have told of them already.
+        let mut tells = own.is_empty() && !self.strict;
+        for kind in compared {
+            let compared = match kind {
+                MeasureKind::Shares => {
+                    let observe: fn(&Self) = if tells { Self::observe } else { |_| {} };
+                    self.shares(unit, &mut rows, || observe(self))?
+                }
+                _ => self.compare(kind, unit, tells, &mut rows),
             };
-            let Some(block) = block else { return Ok(None) };
-            rows.movement = block.rows;
-            let is_flawed = !self.strict || !block.failures.is_empty();
-            let late = rows.movement.iter().any(|row| row.status == Status::SvdTimeout);
-            let compared = Found {
-                is_flawed,
-                files: block.files,
-                internal_errors: block.failures.iter().filter(|failure| failure.internal).count(),
-                failures: block.failures.into_iter().map(|failure| failure.row.into()).collect(),
-                is_passing: block.is_passing || late,
-                ..Found::default()
-            };
+            let Some(compared) = compared else { return Ok(None) };
             self.know(&compared.files);
-            found.push((MeasureKind::Movement, compared));
-        }
-        if compared.contains(&MeasureKind::Shares) {
-            let observe: fn(&Self) = if is_told { |_| {} } else { Self::observe };
-            let Some(of_shares) = self.shares(unit, &mut rows, || observe(self))? else {
-                return Ok(None);
-            };
-            found.push((MeasureKind::Shares, of_shares));
+            found.push((kind, compared));
+            tells = false;
         }
         self.commit(unit, found, rows).map(Some)
+    }
+
+    /// The rows of a measure that looks at neighbours; `None` if the work was stopped.
+    fn compare(
+        &self,
+        kind: MeasureKind,
+        unit: &Unit,
+        tells: bool,
+        rows: &mut Rows,
+    ) -> Option<Found> {
+        let stopped = || self.stop.is_here();
+        let observe: fn(&Self) = if tells { Self::observe } else { |_| {} };
+        let range = unit.checkpoints.clone();
+        let permit = self.admit_neighbours(unit, kind);
+        if kind == MeasureKind::Arrow {
+            let arrows = &self.arrows[unit.run];
+            let block = match permit {
+                Ok(_permit) => arrows.block(range, stopped, || observe(self))?,
+                Err(error) => arrows.refused(range, &error),
+            };
+            let (own, found) = self.compared(block);
+            rows.arrow = own;
+            return Some(found);
+        }
+        let comparison = &self.comparisons[unit.run];
+        let block = match permit {
+            Ok(_permit) => comparison.block(range, stopped, || observe(self))?,
+            Err(error) => comparison.refused(range, &error),
+        };
+        let (own, mut found) = self.compared(block);
+        found.is_passing |= own.iter().any(|row| row.status == Status::SvdTimeout);
+        rows.movement = own;
+        Some(found)
+    }
+
+    /// What is found in a block, beside its rows.
+    fn compared<R>(&self, block: Block<R>) -> (Vec<R>, Found) {
+        let found = Found {
+            is_flawed: !self.strict || !block.failures.is_empty(),
+            files: block.files,
+            internal_errors: block.failures.iter().filter(|failure| failure.internal).count(),
+            failures: block.failures.into_iter().map(|failure| failure.row.into()).collect(),
+            is_passing: block.is_passing,
+            ..Found::default()
+        };
+        (block.rows, found)
     }
 
     /// Load and measure one checkpoint.
@@ -181,14 +212,18 @@ impl Work<'_> {
         })
     }
 
-    /// Memory for a checkpoint and those next to it. (The ends of its run are there already, or are read
-    /// now: one more each.)
-    fn admit_neighbours(&self, unit: &Unit) -> Result<Permit<'_>> {
+    /// Memory for a checkpoint and those next to it, and for the network on all pairs where that is
+    /// evaluated. (The ends of its run are there already, or are read now: one more each.)
+    fn admit_neighbours(&self, unit: &Unit, kind: MeasureKind) -> Result<Permit<'_>> {
         let subject = &self.subjects[unit.run];
         let own = &self.archive.runs[unit.run].checkpoints[unit.checkpoints.clone()];
         let (path, bytes) = own
             .iter()
-            .map(|source| (&source.path, 4 * memory(source, subject, &[])))
+            .map(|source| {
+                let (tensors, all) =
+                    (memory(source, subject, &[]), memory(source, subject, &[kind]));
+                (&source.path, 3 * tensors + all)
+            })
             .max_by_key(|(_, bytes)| *bytes)
             .ok_or_else(|| Error::Internal("a block without checkpoints".into()))?;
         self.admission.admit(path, bytes)

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use groundswell::tables::{
-    AblationRow, BarrierRow, Cell, CircuitRow, FourierRow, FrequencyRow, InterpolationRow,
-    MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow, TrainingRow,
-    TrajectoryRow,
+    AblationRow, ArrowRow, BarrierRow, Cell, CircuitRow, FourierRow, FrequencyRow,
+    InterpolationRow, MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow,
+    TrainingRow, TrajectoryRow,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -41,6 +41,7 @@ static TABLES: LazyLock<TempDir> = LazyLock::new(|| {
     groundswell(exact).exits(0);
     let on_request = args!["analyze", fixture("tiny"), "--out", out.path(), "--precision", "f64"];
     groundswell([on_request, args!["--measures", "ablations,circuits"]].concat()).exits(0);
+    groundswell(args!["arrow", fixture("tiny"), "--out", out.path(), "--labels", "0"]).exits(0);
     for (from, to) in [("50", "last"), ("first", "memorised")] {
         let line = args!["landscape", fixture("tiny"), "--out", out.path(), "--from", from];
         groundswell([line, args!["--to", to, "--points", "25"]].concat()).exits(0);
@@ -193,6 +194,12 @@ fn f32_is_close_enough() {
 #[test]
 fn progress_agrees() {
     agrees::<ProgressRow>(losses);
+}
+
+/// Rates and projections by complex steps, one weight at a time; worst 1e-13 of the largest of the step.
+#[test]
+fn arrow_agrees() {
+    agrees::<ArrowRow>(|_| Within::Largest(1e-9, &["step"]));
 }
 
 #[test]

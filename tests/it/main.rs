@@ -6,6 +6,7 @@ mod support;
 
 mod analyze_cli;
 mod architecture;
+mod arrow_cli;
 mod audit_cli;
 mod bad_files;
 mod choices;

@@ -20,7 +20,8 @@ fn schema_lists_every_table() {
     tables.sort();
     let lines = LANDSCAPE_TABLES.map(str::to_owned).to_vec();
     let on_request = ["ablations", "activations", "circuits"].map(str::to_owned).to_vec();
-    let mut expected = [analysis_tables(), lines, on_request].concat();
+    let claims = ["arrow", "shares", "onset", "claims"].map(str::to_owned).to_vec();
+    let mut expected = [analysis_tables(), lines, on_request, claims].concat();
     expected.sort();
     assert_eq!(tables, expected);
 }

@@ -47,8 +47,8 @@ pub(in crate::pipeline) struct Comparison<'a> {
 
 /// Rows of consecutive checkpoints, and what they were made from.
 #[derive(Debug, Default)]
-pub(in crate::pipeline) struct Block {
-    pub rows: Vec<MovementRow>,
+pub(in crate::pipeline) struct Block<R> {
+    pub rows: Vec<R>,
     pub files: Vec<ReadFile>,
     pub failures: Vec<Failure>,
     /// Something read for them may be there at the next attempt
@@ -68,7 +68,11 @@ impl<'a> Comparison<'a> {
     }
 
     /// As if reading each of these checkpoints had failed with this error.
-    pub(in crate::pipeline) fn refused(&self, range: Range<usize>, error: &Error) -> Block {
+    pub(in crate::pipeline) fn refused(
+        &self,
+        range: Range<usize>,
+        error: &Error,
+    ) -> Block<MovementRow> {
         let archive = &self.archive.path;
         let failures = self.run.checkpoints[range].iter().map(|checkpoint| Failure {
             row: checkpoint_failure(
@@ -89,7 +93,7 @@ impl<'a> Comparison<'a> {
         range: Range<usize>,
         stopped: impl Fn() -> bool,
         observe: impl Fn(),
-    ) -> Option<Block> {
+    ) -> Option<Block<MovementRow>> {
         let block = self.compare(range, stopped, observe);
         if self.blocks_left.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -102,7 +106,7 @@ impl<'a> Comparison<'a> {
         range: Range<usize>,
         stopped: impl Fn() -> bool,
         observe: impl Fn(),
-    ) -> Option<Block> {
+    ) -> Option<Block<MovementRow>> {
         let checkpoints = &self.run.checkpoints;
         let ends = self.ends()?;
         let mut block = Block::default();

@@ -1,12 +1,13 @@
-//! Measures that compare checkpoints of a run: tables `movement` and `trajectory`.
+//! Measures that compare checkpoints of a run: tables `movement`, `trajectory` and `arrow`.
 //!
 //! What is compared is named by the archive, not by what is readable: the checkpoint before one whose
 //! neighbour is damaged is missing, not another.
 //!
 //! Memory does not grow with the number T of checkpoints but for the T×T inner products of the
-//! trajectory; reads of each checkpoint: `movement` 1 + 2/16, `trajectory` its header and, in parts,
+//! trajectory; reads of each checkpoint: `movement` and `arrow` 1 + 2/16, `trajectory` its header and, in parts,
 //! its parameters once.
 
+pub(super) mod arrow;
 pub(super) mod comparison;
 mod movement;
 pub(super) mod trajectory;

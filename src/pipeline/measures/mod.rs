@@ -21,9 +21,9 @@ use super::view::View;
 use crate::config::names::named_enum;
 use crate::error::Result;
 use crate::tables::{
-    self, AblationRow, ActivationRow, CheckpointRow, CircuitRow, FourierRow, FrequencyRow,
-    Joinable, MovementRow, NeuronRow, ProgressRow, Row, SharesRow, SingularValueRow, SpectrumRow,
-    TrainingRow, TrajectoryRow,
+    self, AblationRow, ActivationRow, ArrowRow, CheckpointRow, CircuitRow, FourierRow,
+    FrequencyRow, Joinable, MovementRow, NeuronRow, ProgressRow, Row, SharesRow, SingularValueRow,
+    SpectrumRow, TrainingRow, TrajectoryRow,
 };
 
 /// What a measure looks at to make rows.
@@ -153,6 +153,8 @@ measures! {
     /// Of checkpoints against their neighbours and the ends of their run
     Movement = "movement": movement: MovementRow;
     Trajectory = "trajectory": trajectory: TrajectoryRow;
+    /// On request, of all checkpoints
+    Arrow = "arrow": arrow: ArrowRow;
 }
 
 impl MeasureKind {
@@ -161,7 +163,7 @@ impl MeasureKind {
     pub fn scope(self) -> Scope {
         match self {
             Self::Training | Self::Trajectory => Scope::Run,
-            Self::Movement => Scope::Neighbours,
+            Self::Movement | Self::Arrow => Scope::Neighbours,
             Self::Shares => Scope::Previous,
             _ => Scope::Checkpoint,
         }
@@ -186,12 +188,12 @@ impl MeasureKind {
     /// Whether it is made only when it is named.
     #[must_use]
     pub fn is_on_request(self) -> bool {
-        self.is_of_chosen() || self == Self::Shares
+        self.is_of_places() || matches!(self, Self::Arrow | Self::Shares)
     }
 
     /// Whether it is made of the checkpoints that `--at` names, and of no others.
     #[must_use]
-    pub fn is_of_chosen(self) -> bool {
+    pub fn is_of_places(self) -> bool {
         matches!(self, Self::Ablations | Self::Circuits | Self::Activations)
     }
 }

@@ -33,12 +33,13 @@ enum Source<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// The checkpoints and logs of an archive.
+    /// The checkpoints, states of optimisers and logs of an archive.
     #[must_use]
     pub fn new(archive: &'a Archive) -> Self {
         let name = |path: &PathBuf| relative(path, &archive.path);
         let checkpoints =
-            archive.checkpoints().map(|file| (name(&file.path), Source::Checkpoint(file)));
+            archive.checkpoints().chain(archive.runs.iter().flat_map(|run| &run.optimizer));
+        let checkpoints = checkpoints.map(|file| (name(&file.path), Source::Checkpoint(file)));
         let logs = archive.runs.iter().map(|run| run.dir.join("metrics.jsonl"));
         let logs = logs.map(|path| (name(&path), Source::File(path)));
         let files: BTreeMap<_, _> = checkpoints.chain(logs).collect();

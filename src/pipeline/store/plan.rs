@@ -55,6 +55,9 @@ pub struct PlannedRun {
     pub circuit: String,
     /// By step
     pub checkpoints: Vec<PlannedCheckpoint>,
+    /// States of the optimiser, by step
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optimizer: Vec<PlannedCheckpoint>,
 }
 
 /// A checkpoint as it was found.
@@ -181,7 +184,7 @@ impl Plan {
         };
         let schemas: Vec<(&str, u32)> =
             kind.joinables().iter().map(|table| (table.table, table.version)).collect();
-        canonical_digest(&json!({
+        let mut told = json!({
             "format": self.format,
             "version": self.version,
             "measure": kind.name(),
@@ -193,7 +196,13 @@ impl Plan {
             "circuit": kind.is_of_network().then_some(&run.circuit),
             "checkpoints": own,
             "around": around,
-        }))
+        });
+        if kind == MeasureKind::Arrow {
+            let is_own = |state: &&PlannedCheckpoint| own.iter().any(|own| own.0 == state.step);
+            let states = run.optimizer.iter().filter(is_own);
+            told["states"] = states.map(|state| json!([state.file, state.blake3])).collect();
+        }
+        canonical_digest(&told)
     }
 
     /// The bytes of the file: sorted, with a digest of themselves.
@@ -249,6 +258,7 @@ mod tests {
                     blake3: None,
                 })
                 .collect(),
+            optimizer: Vec::new(),
         };
         let measures = [MeasureKind::Spectra, MeasureKind::Movement, MeasureKind::Training];
         let mut plan = Plan::new(1, measures.map(|kind| (kind, json!({ "a": 1 }))).into());
@@ -301,6 +311,17 @@ mod tests {
         let mut same = before.clone();
         same.measures.insert(MeasureKind::Progress, Value::Null);
         assert!(basis(&keys, MeasureKind::Progress, 0) != basis(&same, MeasureKind::Progress, 0));
+
+        let mut states = before.clone();
+        let state = |step| PlannedCheckpoint {
+            step,
+            file: format!("r/optimizer/{step}"),
+            bytes: 8,
+            blake3: None,
+        };
+        states.runs[0].optimizer = vec![state(100), state(999)];
+        assert_eq!(changed(&states, MeasureKind::Arrow), [true, false, false], "of its own steps");
+        assert_eq!(changed(&states, MeasureKind::Movement), [false; 3]);
 
         let mut other = before.clone();
         other.measures.insert(MeasureKind::Spectra, json!({ "a": 2 }));

@@ -77,7 +77,6 @@ impl Work<'_> {
                 observe();
             }
         }
-        self.know(&found.files);
         Ok(Some(found))
     }
 }
