@@ -211,6 +211,15 @@ pub fn among_labels(rates: &[f64], permuted: &[Vec<f64>]) -> Vec<Option<f64>> {
     rates.iter().enumerate().map(score).collect()
 }
 
+/// Standard score of the mean over all frequencies among its means under other labels: the rates of
+/// one gradient are not independent of each other.
+#[must_use]
+pub fn mean_among_labels(rates: &[f64], permuted: &[Vec<f64>]) -> Option<f64> {
+    let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
+    let null: Vec<f64> = permuted.iter().map(|rates| mean(rates)).collect();
+    standard_score(mean(rates), &null)
+}
+
 /// A gradient seen through the two Fourier rows of one frequency in the embeddings: in `W_E` over the
 /// tokens, in `W_U` over the classes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

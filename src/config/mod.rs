@@ -42,6 +42,9 @@ pub struct Settings {
     /// How to divide the pairs: python:SEED, rng:SEED or file:PATH
     #[arg(long, value_name = "RULE", help_heading = "Task")]
     pub split: Option<Split>,
+    /// Permute the labels of the training pairs among them, by this seed
+    #[arg(long, value_name = "SEED", help_heading = "Task")]
+    pub permute_labels: Option<u64>,
 
     /// Which network: transformer (one layer), or mlp (two layers on one-hot inputs)
     #[arg(long, value_name = "NAME", help_heading = "Network")]
@@ -109,6 +112,9 @@ pub struct RunConfig {
     pub modulus: usize,
     pub train_fraction: f64,
     pub split: Split,
+    /// Of runs that memorise and have nothing else to learn
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permute_labels: Option<u64>,
     /// Archives from before there was a second architecture do not name it.
     #[serde(default = "transformer")]
     pub architecture: Architecture,
@@ -311,7 +317,7 @@ for_each_setting!(
     steps,
     save_at,
     save_optimizer;
-    some: d_model, heads,
+    some: d_model, heads, permute_labels,
 );
 
 impl Settings {

@@ -83,7 +83,7 @@ pub struct Tables<F> {
 
 /// Activations of one block.
 #[derive(Debug, Clone)]
-pub struct Block<F> {
+pub struct Block<F: Copy + Default> {
     rows: usize,
     /// `[rows, heads, POSITIONS]`, and scratch for the gradient of the operands' weights
     pattern: Vec<F>,

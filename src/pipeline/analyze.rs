@@ -212,11 +212,11 @@ impl Job {
             blocks.iter().filter(|(unit, kinds)| unit.run == run && kinds.contains(&kind)).count()
         };
         let io_timeout = request.options.io_timeout;
-        let (archive, runs) = (&self.archive, || self.archive.runs.iter().enumerate());
-        let comparisons = runs().map(|(i, run)| {
+        let (archive, each) = (&self.archive, || self.archive.runs.iter().enumerate());
+        let comparisons = each().map(|(i, run)| {
             Comparison::new(archive, run, io_timeout, blocks_of(i, MeasureKind::Movement))
         });
-        let arrows = runs().zip(&self.subjects).map(|((i, run), subject)| {
+        let arrows = each().zip(&self.subjects).map(|((i, run), subject)| {
             Arrows::new(archive, run, subject, io_timeout, blocks_of(i, MeasureKind::Arrow))
         });
         // What one measure read need not be read again by the one that looks at all checkpoints.

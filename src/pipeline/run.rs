@@ -89,8 +89,7 @@ impl Default for Choices {
     fn default() -> Self {
         let (protocol, precision) = (Protocol::SumDirs, Precision::F32);
         let at = Places::Some(vec![Place::Last]);
-        let (keys, kernel_at, labels) =
-            (KeyRule::default(), Places::NONE, Permutations::default());
+        let (keys, kernel_at, labels) = (KeyRule::default(), Places::NONE, Permutations::default());
         Self { protocol, keys, precision, at, kernel_at, labels }
     }
 }
@@ -236,12 +235,14 @@ pub struct RunContext {
     pub all: Vec<usize>,
     /// [`Dataset::unswapped`]
     pub unswapped: Vec<usize>,
-    /// Sum of every input, for a task that adds in ℤ_p.
+    /// Sum of every input, for a task that adds in ℤ_p and is trained on its own labels.
     pub sums: Option<Vec<usize>>,
     /// The group of the task; ℤ_p for a task without a circuit.
     pub group: Group,
     /// Over the elements of the group.
     pub transform: Transform,
+    /// Whether it was trained on permuted labels: its training losses are no losses of a circuit.
+    pub permuted: bool,
     /// `None` where the task's labels are no character of a cyclic group.
     pub circuit: Option<Circuit>,
     /// Fixed once, from the final checkpoint, and applied to all earlier ones; `None` if the task
@@ -295,7 +296,9 @@ impl RunContext {
             name: run.name.clone(),
             net: Network::new(config),
             all: (0..data.labels.len()).filter(|input| data.labels[*input].is_some()).collect(),
-            sums: adds.then(|| (0..data.labels.len()).filter_map(sum_of).collect()),
+            permuted: config.permute_labels.is_some(),
+            sums: (adds && config.permute_labels.is_none())
+                .then(|| (0..data.labels.len()).filter_map(sum_of).collect()),
             unswapped: data.unswapped(),
             data,
             transform: Transform::new(group.order()),

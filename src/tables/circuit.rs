@@ -18,7 +18,8 @@ table! {
     /// inputs, per class. Other choices of the directions (`--protocol`) and of K (`--keys`) stand in
     /// the metadata of the file. Of `sub` a+b is a−b. Of `mul` and `div` a, b and c are discrete
     /// logarithms of residues, p in w_k is p−1, and all but the first four columns and the weights are
-    /// over the pairs without a 0.
+    /// over the pairs without a 0. Where the training labels were permuted, restricted and excluded
+    /// losses that training pairs enter are null.
     struct ProgressRow, table "progress", version 1, key [run, step];
 
     /// Run name: the name of its folder.

@@ -38,6 +38,9 @@ table! {
     /// (`rate_ce` − mean)/s.d. over 100 permutations of the training labels, at the same weights; on
     /// request.
     z_label: Option<f64>,
+    /// The mean of `rate_ce` over all frequencies in standard scores of its means under the same
+    /// permutations; the same in all rows of a step.
+    z_label_mean: Option<f64>,
     /// ‖Π_k g‖²/‖g‖² with g over the residues of W_E and W_U; chance is 2/p.
     gradient_share: Option<f64> ["fraction"],
     /// ‖Π_k g‖².

@@ -49,7 +49,7 @@ statuses! {
     SvdTimeout = "svd_timeout",
     /// Too few singular values above the rounding noise for the power law (10) or for the Marchenko–Pastur law (8): only their columns are null.
     TooFewValues = "too_few_values",
-    /// The task is no addition in a cyclic group, nor a product modulo a prime: the circuit measures are undefined.
+    /// The labels are no sums in a cyclic group, nor products modulo a prime, or the training labels were permuted: the circuit measures are undefined.
     NotPeriodic = "not_periodic",
     /// Nothing says what the network learned, or its tensors are not those of a network that can be evaluated.
     UnknownNetwork = "unknown_network",

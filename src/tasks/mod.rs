@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 /// Stream of the run's seed from which task `random` draws its labels; 0 is the initial weights.
 const LABEL_STREAM: u64 = 1;
 
+/// Stream of the seed of `permute_labels`.
+const PERMUTATION_STREAM: u64 = 2;
+
 /// All pairs of a task with their labels, divided into train and test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
@@ -49,7 +52,7 @@ impl Dataset {
     /// [`Error::Setting`] if no pair is left to train on, or the listed pairs cannot be used.
     pub fn new(config: &RunConfig, listed: Option<&[usize]>) -> Result<Self> {
         let p = config.modulus;
-        let labels = labels(config.task, p, config.seed);
+        let mut labels = labels(config.task, p, config.seed);
         let mut order: Vec<usize> = (0..p * p).filter(|index| labels[*index].is_some()).collect();
         let n_train = train_count(config.train_fraction, order.len());
         if n_train == 0 {
@@ -74,6 +77,9 @@ impl Dataset {
             }
         }
         let test = order.split_off(n_train);
+        if let Some(seed) = config.permute_labels {
+            permute(&mut labels, &order, seed);
+        }
         Ok(Self { p, labels, train: order, test })
     }
 
@@ -101,6 +107,15 @@ impl Dataset {
         };
         self.test.iter().copied().filter(|index| !is_known(*index)).collect()
     }
+}
+
+/// Permute the labels of these inputs among them: the same labels, and nothing left to generalise.
+fn permute(labels: &mut [Option<usize>], inputs: &[usize], seed: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(PERMUTATION_STREAM);
+    let mut permuted: Vec<Option<usize>> = inputs.iter().map(|input| labels[*input]).collect();
+    shuffle::fisher_yates(&mut permuted, &mut rng);
+    inputs.iter().zip(permuted).for_each(|(input, label)| labels[*input] = label);
 }
 
 /// `⌊F n⌋`, the product rounded to f64 first, as Python's `int(F * n)`.
@@ -255,6 +270,26 @@ mod tests {
         assert_ne!(table, labels(Task::Random, 31, 5));
         let mean = table.iter().flatten().sum::<usize>() as f64 / 961.0;
         assert!((mean - 15.0).abs() < 1.5, "mean label {mean}"); // s.d. of the mean: 0.29
+    }
+
+    #[test]
+    fn permuted_labels_are_those_of_the_training_pairs_in_another_order() {
+        let plain = dataset("modulus = 23").unwrap();
+        let [one, other] =
+            [0, 1].map(|seed| dataset(&format!("modulus = 23\npermute_labels = {seed}")).unwrap());
+        assert_eq!((&one.train, &one.test), (&plain.train, &plain.test));
+        let of = |data: &Dataset, inputs: &[usize]| data.batch(inputs).labels;
+        assert_eq!(of(&one, &one.test), of(&plain, &plain.test));
+        let sorted = |data: &Dataset| {
+            let mut labels = of(data, &data.train);
+            labels.sort_unstable();
+            labels
+        };
+        assert_eq!(sorted(&one), sorted(&plain));
+        let kept =
+            of(&one, &one.train).iter().zip(of(&plain, &plain.train)).filter(|(a, b)| *a == b);
+        assert!(kept.count() < plain.train.len() / 5); // by chance 1 in 23
+        assert_ne!(one.labels, other.labels);
     }
 
     #[test]

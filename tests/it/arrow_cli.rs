@@ -152,8 +152,11 @@ fn other_tables_stay_and_nothing_is_done_twice() {
     // Other labels are another question.
     let ran = arrow(&archive, &out).exits(0);
     assert!(ran.stdout.contains("7 checkpoints measured"), "{ran:?}");
-    let unlabelled: Vec<ArrowRow> =
-        found.iter().cloned().map(|row| ArrowRow { z_label: None, ..row }).collect();
+    let unlabelled: Vec<ArrowRow> = found
+        .iter()
+        .cloned()
+        .map(|row| ArrowRow { z_label: None, z_label_mean: None, ..row })
+        .collect();
     assert_eq!(rows::<ArrowRow>(&out), unlabelled);
 }
 

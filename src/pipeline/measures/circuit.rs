@@ -32,7 +32,7 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
         return Ok(ProgressRow { status: view.unusable(), ..row });
     };
     // The circuit of a product leaves out the pairs with a 0, which have a loss all the same.
-    let whole = run.circuit.as_ref().is_some_and(|circuit| circuit.whole);
+    let whole = !run.permuted && run.circuit.as_ref().is_some_and(|circuit| circuit.whole);
     let Losses { train_loss, test_loss, train_accuracy, test_accuracy } =
         match view.losses().filter(|_| whole) {
             Some(losses) => Losses::of_circuit(losses),
@@ -67,6 +67,17 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
         Some(sum / (sizes[0] + sizes[1]))
     };
     let (logit_fve, logit_fve_centred) = table.variance_explained(&keys);
+    if run.permuted {
+        return Ok(ProgressRow {
+            restricted_loss_test: test.restricted_loss,
+            restricted_accuracy_test: test.restricted_accuracy,
+            excluded_loss_test: test.excluded_loss,
+            logit_fve,
+            logit_fve_centred,
+            key_frequencies: Some(list(&keys)),
+            ..row
+        });
+    }
     Ok(ProgressRow {
         restricted_loss_all: both([train.restricted_loss, test.restricted_loss]),
         restricted_loss_train: train.restricted_loss,
@@ -113,11 +124,12 @@ impl Measure for Frequencies {
                 return FrequencyRow { status, ..row };
             };
             let (coefficient, norm) = (table.coefficient(k), table.norm());
+            let single = (!run.permuted).then_some(&losses.single);
             FrequencyRow {
                 logit_coefficient: Some(coefficient),
                 logit_cosine: (norm > 0.0).then(|| coefficient / norm),
-                excluded_loss_train: losses.single[k - 1].excluded_train,
-                restricted_loss_all: losses.single[k - 1].restricted_all,
+                excluded_loss_train: single.and_then(|losses| losses[k - 1].excluded_train),
+                restricted_loss_all: single.and_then(|losses| losses[k - 1].restricted_all),
                 neuron_count: counts.as_ref().map(|counts| counts[k - 1] as i64),
                 neuron_share: shares.map(|shares| shares[k - 1]),
                 status: circuit_status(run),

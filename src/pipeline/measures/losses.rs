@@ -92,7 +92,7 @@ pub fn point_losses(run: &RunContext, params: &Params<f64>) -> Result<PointLosse
     };
     let logits = &grid.logits;
     let plain = Losses::new(run, logits.view());
-    let (Some(circuit), Some(keys)) = (&run.circuit, run.keys()) else {
+    let (Some(circuit), Some(keys), false) = (&run.circuit, run.keys(), run.permuted) else {
         return Ok(PointLosses { plain, ..Default::default() });
     };
     let table = LogitTable::new(logits.view(), &run.group, run.choices.protocol);

@@ -47,6 +47,9 @@ pub fn row(view: &View<'_>, before: Option<&Before>) -> SharesRow {
     else {
         return SharesRow { status: circuit_status(run), ..row };
     };
+    if run.permuted {
+        return SharesRow { status: Status::NotPeriodic, ..row };
+    }
     if keys.is_empty() {
         return SharesRow { status: Status::NoKeys, ..row };
     }

@@ -89,8 +89,8 @@ impl<'a> Around<'a> {
             };
         }
         let rates = Rates::new(&mut point, &gradient, update.as_ref().ok(), decay.as_ref());
-        let z_label = match permuted {
-            None => None,
+        let (z_label, z_label_mean) = match permuted {
+            None => (None, None),
             Some(permuted) => {
                 let mut others = Vec::new();
                 for labels in permuted {
@@ -103,7 +103,8 @@ impl<'a> Around<'a> {
                     }
                     others.push(Rates::new(&mut point, &gradient, None, None).ce);
                 }
-                Some(arrow::among_labels(&rates.ce, &others))
+                let mean = arrow::mean_among_labels(&rates.ce, &others);
+                (Some(arrow::among_labels(&rates.ce, &others)), mean)
             }
         };
         let total = rates.total.as_deref();
@@ -128,6 +129,7 @@ impl<'a> Around<'a> {
                 z_nonkey: score(&z_nonkey, i),
                 z_mirror: score(&z_mirror, i),
                 z_label: score(&z_label, i),
+                z_label_mean,
                 gradient_share: share,
                 gradient_sq: Some(sq),
                 descent_dot_final: dot_final,
