@@ -44,10 +44,12 @@ for sweep in seeds fractions decays moduli; do
     [ ${#figures[@]} -gt 0 ] || continue
     echo "== $sweep: ${figures[*]}"
     tables="$folder/tables/$sweep"
-    "$bin/groundswell-train" sweep "$sweeps/$sweep.toml" --out "$folder/runs/$sweep"
-    "$bin/groundswell" analyze "$folder/runs/$sweep" --out "$tables"
+    runs="$folder/runs/$sweep"
+    [ "$sweep" != seeds ] || runs="$folder/runs/claims/seeds" # shared with paper/claims.sh
+    "$bin/groundswell-train" sweep "$sweeps/$sweep.toml" --out "$runs"
+    "$bin/groundswell" analyze "$runs" --out "$tables"
     if [ "$sweep" = seeds ]; then
-        "$bin/groundswell" landscape "$folder/runs/$sweep" --out "$tables" --from memorised --to last
+        "$bin/groundswell" landscape "$runs" --out "$tables" --from memorised --to last
     fi
     "$python" figures/draw.py "$tables" "$folder/figures" "${figures[@]}"
 done

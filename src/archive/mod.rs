@@ -48,7 +48,7 @@ pub use metrics::MetricsRow;
 pub use read::{Tensor, identity};
 pub use run::{Run, escaped};
 pub use slice::Slices;
-pub use steps::StepPattern;
+pub use steps::{RunPattern, StepPattern};
 pub use write::{Data, TensorRef};
 pub use writer::{RunWriter, Save, Start};
 
@@ -61,6 +61,8 @@ use crate::error::{Error, Result};
 pub struct Options {
     /// Where the step stands in the path of a checkpoint.
     pub step_pattern: Option<StepPattern>,
+    /// Only the runs whose names match; all of them otherwise.
+    pub run_pattern: Option<RunPattern>,
     /// Follow links that lead out of the archive.
     pub follow_links: bool,
     /// What the archive does not say; it counts before an `archive.toml`.
@@ -115,7 +117,8 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NothingUsable`], with what is there instead, if there is no
-    /// checkpoint; the error of the first run or file if none can be read; [`Error::Pickle`];
+    /// checkpoint; the error of the first run or file if none can be read; [`Error::Setting`] if no run
+    /// has a name that is meant; [`Error::Pickle`];
     /// [`Error::ConfigFile`] for an `archive.toml` that cannot be understood; what [`Facts::check`]
     /// says.
     pub fn open_with(path: &Path, options: &Options) -> Result<Self> {
@@ -163,6 +166,17 @@ impl Archive {
         let has_checkpoints = runs.iter().any(|run| !run.checkpoints.is_empty());
         if !has_checkpoints && unreadable.is_empty() && found.refused.is_empty() {
             return Err(nothing_usable(path)?);
+        }
+        if let Some(pattern) = &options.run_pattern {
+            let (meant, others): (Vec<Run>, Vec<Run>) =
+                runs.into_iter().partition(|run| pattern.is_match(&run.name));
+            if meant.is_empty() {
+                let names: Vec<&str> = others.iter().map(|run| run.name.as_str()).collect();
+                let problem = format!("{}: no run has such a name", path.display());
+                let help = format!("the runs are {}", names.join(", "));
+                return Err(Error::setting("run-regex", problem, help));
+            }
+            runs = meant;
         }
         runs.iter_mut().for_each(|run| run.io_timeout = options.io_timeout);
         runs.sort_by(|a, b| a.name.cmp(&b.name));

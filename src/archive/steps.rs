@@ -100,9 +100,46 @@ impl StepPattern {
     }
 }
 
+/// `--run-regex`: the names of the runs that are meant, from their first letter to their last.
+#[derive(Debug, Clone)]
+pub struct RunPattern(Regex);
+
+impl FromStr for RunPattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let regex = Regex::new(&format!("^(?:{text})$")).map_err(|error| {
+            let problem = error.to_string();
+            let problem = problem.lines().last().unwrap_or_default().trim().to_owned();
+            Error::setting("run-regex", problem, "for example --run-regex 'seeds/.*'")
+        })?;
+        Ok(Self(regex))
+    }
+}
+
+impl RunPattern {
+    /// Whether a run of this name is meant.
+    #[must_use]
+    pub(super) fn is_match(&self, name: &str) -> bool {
+        self.0.is_match(name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_are_named_in_full() {
+        let pattern: RunPattern = "seeds/.*|one".parse().unwrap();
+        for (name, is_match) in
+            [("seeds/a", true), ("one", true), ("one-more", false), ("seeds", false)]
+        {
+            assert_eq!(pattern.is_match(name), is_match, "{name}");
+        }
+        let error = "(".parse::<RunPattern>().unwrap_err().to_string();
+        assert!(error.contains("run-regex") && error.contains("unclosed group"), "{error}");
+    }
 
     #[test]
     fn names_announce_their_steps() {

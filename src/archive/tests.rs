@@ -18,6 +18,17 @@ fn a_folder_of_runs_is_read_by_name() {
     let names: Vec<_> = archive.runs.iter().map(|run| run.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     assert_eq!(archive.checkpoints().count(), 8);
+    let of = |pattern: &str| {
+        let run_pattern = Some(pattern.parse().unwrap());
+        Archive::open_with(dir.path(), &Options { run_pattern, ..Options::default() })
+    };
+    assert_eq!(of("[b-z]").unwrap().runs[0].name, "b");
+    let error = of("c").unwrap_err();
+    let error = format!("{error:?} {error}");
+    assert!(
+        error.contains("no run has such a name") && error.contains("the runs are a, b"),
+        "{error}"
+    );
     let one = Archive::open(&dir.path().join("b")).unwrap();
     assert_eq!((one.runs.len(), one.runs[0].name.as_str()), (1, "b"));
 }

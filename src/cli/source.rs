@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use crate::archive::{Options, StepPattern};
+use crate::archive::{Options, RunPattern, StepPattern};
 use crate::config::Facts;
 
 /// How to read checkpoints of other programs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SourceArgs {
+    /// Only the runs whose names match, from first letter to last: a folder of runs within others
+    /// gives them names such as seeds/seed-0
+    #[arg(long, value_name = "RE")]
+    pub run_regex: Option<RunPattern>,
+
     /// Where the step stands in the paths of checkpoints, as a group named step; otherwise names
     /// such as step500, checkpoint-500 or iter_500 tell it
     #[arg(long, value_name = "RE", help_heading = HEADING)]
@@ -33,6 +38,7 @@ impl SourceArgs {
     pub fn options(&self) -> Options {
         Options {
             step_pattern: self.step_regex.clone(),
+            run_pattern: self.run_regex.clone(),
             follow_links: self.follow_links,
             facts: self.facts.clone(),
             io_timeout: self.io_timeout.map(Duration::from_secs),
