@@ -23,6 +23,7 @@ mod lines_cli;
 mod networks;
 mod numbers;
 mod onset_cli;
+mod permuted;
 mod planes_cli;
 mod resume;
 mod scale;
