@@ -17,7 +17,7 @@
 
 use ndarray::{Array2, ArrayView2, Axis};
 
-use super::nulls::standard_score;
+use super::stats::z;
 use crate::fourier::{self, Transform};
 use crate::linalg::{kernels, matmul};
 use crate::model::folded::{Block, Folded, Pooled, Tables};
@@ -187,7 +187,7 @@ pub fn among_plain(rates: &[f64], plain: &[usize]) -> Vec<Option<f64>> {
     let score = |k: usize| {
         let others = plain.iter().filter(|other| **other != k);
         let null: Vec<f64> = others.map(|other| rates[other - 1]).collect();
-        standard_score(rates[k - 1], &null)
+        z(rates[k - 1], &null)
     };
     (1..=rates.len()).map(score).collect()
 }
@@ -198,7 +198,7 @@ pub fn among_mirrors(rates: &[f64], mirror: &[f64], group: &Group) -> Vec<Option
     let n = group.order();
     let paired = (1..=mirror.len()).filter(|k| fourier::rows_of(n, *k).len() == 2);
     let null: Vec<f64> = paired.map(|k| mirror[k - 1]).collect();
-    rates.iter().map(|rate| standard_score(*rate, &null)).collect()
+    rates.iter().map(|rate| z(*rate, &null)).collect()
 }
 
 /// Standard score of each frequency's rate among its own rates under other labels.
@@ -206,7 +206,7 @@ pub fn among_mirrors(rates: &[f64], mirror: &[f64], group: &Group) -> Vec<Option
 pub fn among_labels(rates: &[f64], permuted: &[Vec<f64>]) -> Vec<Option<f64>> {
     let score = |(i, rate): (usize, &f64)| {
         let null: Vec<f64> = permuted.iter().map(|rates| rates[i]).collect();
-        standard_score(*rate, &null)
+        z(*rate, &null)
     };
     rates.iter().enumerate().map(score).collect()
 }
@@ -217,7 +217,7 @@ pub fn among_labels(rates: &[f64], permuted: &[Vec<f64>]) -> Vec<Option<f64>> {
 pub fn mean_among_labels(rates: &[f64], permuted: &[Vec<f64>]) -> Option<f64> {
     let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
     let null: Vec<f64> = permuted.iter().map(|rates| mean(rates)).collect();
-    standard_score(mean(rates), &null)
+    z(mean(rates), &null)
 }
 
 /// A gradient seen through the two Fourier rows of one frequency in the embeddings: in `W_E` over the

@@ -14,6 +14,7 @@
 //!
 //! N2, N3 and N7 need no draws here: their values come from the tables, and [`compare`] is all of them.
 
+mod labels;
 pub mod lottery;
 mod plain;
 pub mod seeds;
@@ -27,6 +28,7 @@ pub mod walks;
 use ndarray::ArrayView1;
 use rand::Rng;
 
+pub use labels::{LABEL_SEED, Permutations, permuted_labels};
 pub use plain::plain_frequencies;
 
 use super::onset::QUANTILE;
