@@ -43,6 +43,8 @@ COLOUR = {
     "sine": "#56B4E9",
     "other": "#B8B8B8",
     "null": "#D55E00",
+    "mirror": "#0072B2",
+    "labels": "#E69F00",
 }
 # Paul Tol's "muted", ordered so that neighbours differ in lightness too.
 HUES = ["#332288", "#CC6677", "#117733", "#DDAA33", "#882255", "#44AA99", "#88CCEE", "#999933"]
@@ -179,6 +181,23 @@ class SymlogTicks(FixedLocator):
     def __init__(self, lowest: int = -3, highest: int = 6):
         powers = [10.0**e for e in range(lowest, highest + 1, 3)]
         super().__init__([*(-p for p in reversed(powers)), 0.0, *powers])
+
+
+def symlog(ax: Axes, y: np.ndarray, linear: float) -> None:
+    """Symlog y axis where the finite `y` go beyond ten times `linear`, its linear part around zero."""
+    highest = np.max(np.abs(y), initial=0.0)
+    if highest <= 10 * linear:
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        return
+    ax.set_yscale("symlog", linthresh=linear, linscale=0.5)
+    low, high = min(y.min(), -linear / 2), max(y.max(), linear / 2)
+    ax.set_ylim(1.8 * low, 1.8 * high)
+    first, last = round(np.log10(linear)), int(np.log10(highest))
+    # Over many decades the first power is too close to zero for a label.
+    lowest = first if last - first <= 1 else first + 1
+    powers = [10.0**e for e in range(lowest, last + 1, 1 if last - first <= 3 else 2)]
+    ax.yaxis.set_major_locator(FixedLocator([*(-p for p in reversed(powers)), 0.0, *powers]))
+    ax.yaxis.set_minor_locator(FixedLocator([]))
 
 
 def undefined(ax: Axes) -> None:
