@@ -38,9 +38,10 @@ def rates(ax: Axes, rows: pl.DataFrame, hues: dict[int, str], others: list[int])
     ).sort("step")
     step, grey = band["step"].to_numpy(), style.COLOUR["other"]
     low, high = style.values(band, "low"), style.values(band, "high")
-    ax.fill_between(step, low, high, lw=0, color=grey, alpha=0.6, label=f"{len(others)} others")
+    label = f"{len(others)} others" if others else None
+    ax.fill_between(step, low, high, lw=0, color=grey, alpha=0.6, label=label)
     for edge in (low, high):
-        ax.plot(step, edge, color=grey, lw=0.3)
+        ax.plot(step, edge, color=grey, lw=0.3, **style.lone(edge))
     ax.plot(step, style.values(band, "middle"), color="#777777", lw=0.6)
     of_keys(ax, rows, "rate_total", hues)
 
@@ -49,7 +50,8 @@ def of_keys(ax: Axes, rows: pl.DataFrame, column: str, hues: dict[int, str]) -> 
     """A line for each key frequency."""
     for k, hue in hues.items():
         part = rows.filter(pl.col("frequency") == k)
-        ax.plot(part["step"].to_numpy(), style.values(part, column), color=hue, lw=0.8,
+        y = style.values(part, column)
+        ax.plot(part["step"].to_numpy(), y, color=hue, lw=0.8, **style.lone(y),
                 label=f"$k$ = {k}" if k == min(hues) else str(k))
 
 
@@ -61,7 +63,8 @@ def means(ax: Axes, rows: pl.DataFrame) -> None:
             z=pl.when(whole).then(pl.col(column).sum() / pl.len().sqrt())).sort("step")
         y = style.values(mean, "z")
         if np.isfinite(y).any():
-            ax.plot(mean["step"].to_numpy(), y, color=style.COLOUR[colour], lw=0.9, label=label)
+            ax.plot(mean["step"].to_numpy(), y, color=style.COLOUR[colour], lw=0.9, label=label,
+                    **style.lone(y))
 
 
 def finish(ax: Axes, linear: float) -> bool:

@@ -160,15 +160,21 @@ def log_axis(ax: Axes, *columns: np.ndarray) -> None:
         ax.yaxis.set_major_formatter(plain)
 
 
+def lone(y: np.ndarray) -> dict:
+    """Options of `plot` that give a marker to points between nulls, which no line goes to."""
+    defined = np.pad(np.isfinite(y), 1)
+    alone = defined[1:-1] & ~defined[:-2] & ~defined[2:]
+    at = np.flatnonzero(alone).tolist()
+    return {"marker": "o", "ms": 2, "mew": 0, "markevery": at} if at else {}
+
+
 def lines(ax: Axes, x: np.ndarray, curves: dict[str, np.ndarray], colours: Sequence[str]) -> bool:
     """Draw `{label: y}` over x; a panel without any defined value says so. True if any drawn."""
     drawn = False
     for (label, y), colour in zip(curves.items(), colours, strict=True):
         defined = np.isfinite(y)
-        # A lone point between nulls has no line: give short curves a marker.
-        marker = "o" if defined.sum() == 1 else None
         if defined.any():
-            ax.plot(x, y, color=colour, label=label, marker=marker, ms=2)
+            ax.plot(x, y, color=colour, label=label, **lone(y))
             drawn = True
     if not drawn:
         undefined(ax)
