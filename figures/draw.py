@@ -17,7 +17,8 @@ FIGURES = ["loss", "fig3", "fig5", "fig6", "fig7", "fig8", "fig10", "fig11", "fi
            "movement", "trajectory", "lines", "components", "components3d", "barriers",
            "curvature", "toy"]
 # Of tables that are made on request, or about several runs: drawn when they are named.
-SEVERAL = ["fig2", "fig4", "fig16", "fig17", "fig18", "fig19", "fig20", "decays", "moduli"]
+SEVERAL = ["fig2", "fig4", "fig16", "fig17", "fig18", "fig19", "fig20", "decays", "moduli",
+           "arrow", "shares", "onset", "switch", "phase_diagram"]
 
 
 def write(folder: Path, name: str, files: dict[str, bytes]) -> list[Path]:

@@ -43,6 +43,8 @@ COLOUR = {
     "sine": "#56B4E9",
     "other": "#B8B8B8",
     "null": "#D55E00",
+    "mirror": "#0072B2",
+    "labels": "#E69F00",
 }
 # Paul Tol's "muted", ordered so that neighbours differ in lightness too.
 HUES = ["#332288", "#CC6677", "#117733", "#DDAA33", "#882255", "#44AA99", "#88CCEE", "#999933"]
@@ -158,15 +160,21 @@ def log_axis(ax: Axes, *columns: np.ndarray) -> None:
         ax.yaxis.set_major_formatter(plain)
 
 
+def lone(y: np.ndarray) -> dict:
+    """Options of `plot` that give a marker to points between nulls, which no line goes to."""
+    defined = np.pad(np.isfinite(y), 1)
+    alone = defined[1:-1] & ~defined[:-2] & ~defined[2:]
+    at = np.flatnonzero(alone).tolist()
+    return {"marker": "o", "ms": 2, "mew": 0, "markevery": at} if at else {}
+
+
 def lines(ax: Axes, x: np.ndarray, curves: dict[str, np.ndarray], colours: Sequence[str]) -> bool:
     """Draw `{label: y}` over x; a panel without any defined value says so. True if any drawn."""
     drawn = False
     for (label, y), colour in zip(curves.items(), colours, strict=True):
         defined = np.isfinite(y)
-        # A lone point between nulls has no line: give short curves a marker.
-        marker = "o" if defined.sum() == 1 else None
         if defined.any():
-            ax.plot(x, y, color=colour, label=label, marker=marker, ms=2)
+            ax.plot(x, y, color=colour, label=label, **lone(y))
             drawn = True
     if not drawn:
         undefined(ax)
@@ -179,6 +187,23 @@ class SymlogTicks(FixedLocator):
     def __init__(self, lowest: int = -3, highest: int = 6):
         powers = [10.0**e for e in range(lowest, highest + 1, 3)]
         super().__init__([*(-p for p in reversed(powers)), 0.0, *powers])
+
+
+def symlog(ax: Axes, y: np.ndarray, linear: float) -> None:
+    """Symlog y axis where the finite `y` go beyond ten times `linear`, its linear part around zero."""
+    highest = np.max(np.abs(y), initial=0.0)
+    if highest <= 10 * linear:
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        return
+    ax.set_yscale("symlog", linthresh=linear, linscale=0.5)
+    low, high = min(y.min(), -linear / 2), max(y.max(), linear / 2)
+    ax.set_ylim(1.8 * low, 1.8 * high)
+    first, last = round(np.log10(linear)), int(np.log10(highest))
+    # Over many decades the first power is too close to zero for a label.
+    lowest = first if last - first <= 1 else first + 1
+    powers = [10.0**e for e in range(lowest, last + 1, 1 if last - first <= 3 else 2)]
+    ax.yaxis.set_major_locator(FixedLocator([*(-p for p in reversed(powers)), 0.0, *powers]))
+    ax.yaxis.set_minor_locator(FixedLocator([]))
 
 
 def undefined(ax: Axes) -> None:

@@ -26,6 +26,10 @@ KEYS = {
     "plane_points": ["plane", "step"],
     "curvature": ["step", "loss", "index"],
     "spectral_density": ["step", "loss", "probe", "index"],
+    "arrow": ["step", "frequency"],
+    "shares": ["step"],
+    "onset": ["statistic", "target"],
+    "claims": ["claim", "statistic", "null_id"],
     "toy": ["model", "setting", "step"],
     "toy_slice": ["model", "setting", "step", "i", "j"],
 }
@@ -39,6 +43,10 @@ COMMANDS = {
     "plane_points": "landscape ARCHIVE --out TABLES --plane three:first,memorised,last",
     "curvature": "landscape ARCHIVE --out TABLES --curvature first,memorised,last",
     "spectral_density": "landscape ARCHIVE --out TABLES --curvature first,memorised,last",
+    "arrow": "arrow ARCHIVE --out TABLES",
+    "shares": "shares ARCHIVE --out TABLES",
+    "onset": "onset ARCHIVE --out TABLES",
+    "claims": "claims ARCHIVE --out TABLES",
     "toy": "toy --out TABLES",
     "toy_slice": "toy --out TABLES",
 }
@@ -149,6 +157,13 @@ class Tables:
         except (ValueError, pl.exceptions.PolarsError):
             return {}
         return {run: config for run, config in configs.items() if isinstance(config, dict)}
+
+    def about(self, table: str, key: str) -> str | None:
+        """An entry of the metadata of a file, `groundswell.KEY`."""
+        try:
+            return pl.read_parquet_metadata(self.path(table)).get(f"groundswell.{key}")
+        except pl.exceptions.PolarsError:
+            return None
 
     def seed(self, table: str) -> int | None:
         """Seed of this run, if the file says: metadata `groundswell.seed`, or "seed" in the JSON

@@ -42,6 +42,13 @@ NEEDED = {
     "toy": ("output_b", {"toy"}),
     "toy_slice": ("loss_b", {"toy"}),
 }
+# The same of figures that are drawn when they are named.
+NEEDED_BY_CLAIMS = {
+    "arrow": ("z_nonkey", {"arrow"}),
+    "shares": ("share_key_test", {"shares", "switch"}),
+    "onset": ("t_gen", {"onset", "phase_diagram"}),
+    "claims": ("verdict", {"phase_diagram"}),
+}
 
 
 def draw(tables: Path, out: Path, *names: str, **environment: str) -> subprocess.CompletedProcess:
@@ -145,6 +152,20 @@ def test_several(tables: Path, work: Path) -> int:
     expected = files(work / "several")
     assert len(expected) == 2 * len(names), sorted(expected)
     assert files(work / "again several") == expected
+    for table, (column, figures) in NEEDED_BY_CLAIMS.items():
+        damaged = copy(tables, work)
+        path = damaged / f"{table}.parquet"
+        for fault in ("has no column", "is missing"):
+            if fault == "is missing":
+                path.unlink()
+            else:
+                pl.read_parquet(path).drop(column).write_parquet(path)
+            code, stdout, stderr = draw_here(damaged, work / "several", *sorted(figures))
+            place = f"{table}, {fault}: {stderr}"
+            assert (code, stdout) == (1, ""), place
+            assert {line.split("`")[1] for line in stderr.splitlines()} == figures, place
+            assert stderr.count(f"table `{table}` {fault}") == len(figures), place
+            assert files(work / "several") == expected, place
     return len(names)
 
 
