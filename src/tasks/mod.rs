@@ -287,7 +287,7 @@ mod tests {
         };
         assert_eq!(sorted(&one), sorted(&plain));
         let kept =
-            of(&one, &one.train).iter().zip(of(&plain, &plain.train)).filter(|(a, b)| *a == b);
+            of(&one, &one.train).into_iter().zip(of(&plain, &plain.train)).filter(|(a, b)| a == b);
         assert!(kept.count() < plain.train.len() / 5); // by chance 1 in 23
         assert_ne!(one.labels, other.labels);
     }

@@ -147,7 +147,8 @@ fn every_tensor_moves_the_coefficients() {
     let mut point = case.point();
     let distance = error(&point.along(&v).of_sum, &expected);
     assert!(distance < 1e-6, "{distance:e}");
-    for slot in v.layout().slots() {
+    // The last bias moves the logits of all inputs alike, and no coefficient sees that.
+    for slot in v.layout().slots().iter().filter(|slot| slot.name != names::B_OUT) {
         let mut part = v.clone();
         part.values[slot.offset..slot.offset + slot.len()].fill(0.0);
         let distance = error(&point.along(&part).of_sum, &expected);
