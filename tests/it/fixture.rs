@@ -318,7 +318,7 @@ fn a_wrong_number_is_found() {
         }
         tried
     }
-    assert_eq!(columns::<ProgressRow>(losses), 16);
+    assert_eq!(columns::<ProgressRow>(losses), 17);
     assert_eq!(columns::<NeuronRow>(|_| NUMBER), 2);
     assert_eq!(columns::<InterpolationRow>(losses), 6);
     assert_eq!(columns::<MovementRow>(|_| NUMBER), 5);

@@ -168,11 +168,7 @@ impl<'a> Arrows<'a> {
             match &now {
                 Ok(weights) => {
                     let after = next.as_ref().filter(|_| is_adjacent);
-                    let (optimizer, problem) = match self.optimizer(checkpoint, context, &mut seen)
-                    {
-                        Ok(found) => (found, None),
-                        Err(status) => (None, Some(status)),
-                    };
+                    let (optimizer, problem) = self.optimizer(checkpoint, context, &mut seen);
                     let labels =
                         around.permutes(checkpoint.step).then(|| self.permuted(&around.train));
                     let measure = || {
@@ -224,22 +220,22 @@ impl<'a> Arrows<'a> {
         })
     }
 
-    /// The optimiser as it stands before its update from a checkpoint; `None` if the archive does not
-    /// say all of it.
+    /// The optimiser as it stands before its update from a checkpoint, or `None` if the archive does not
+    /// say which one; and why its saved state cannot be used.
     fn optimizer(
         &self,
         checkpoint: &CheckpointRef,
         context: &RunContext,
         seen: &mut Seen,
-    ) -> Result<Option<State>, Status> {
-        let Some(info) = &self.run.info else { return Ok(None) };
+    ) -> (Option<State>, Option<Status>) {
+        let Some(info) = &self.run.info else { return (None, None) };
         let mut state = State::new(&info.config, context, checkpoint.step);
         if state.optimizer.is_without_memory() {
             state.is_known = true;
-            return Ok(Some(state));
+            return (Some(state), None);
         }
         let Some(file) = self.run.optimizer.iter().find(|file| file.step == checkpoint.step) else {
-            return Ok(Some(state));
+            return (Some(state), None);
         };
         let has_second = !state.optimizer.v.is_empty();
         let loaded = self.load(file, |checkpoint| {
@@ -253,9 +249,13 @@ impl<'a> Arrows<'a> {
         });
         // It is no checkpoint: a failure of its own, which does not say that a step is lost.
         let loaded = Loaded { found: loaded.found.map_err(without_step), ..loaded };
-        let (m, v) = seen.take(loaded, true).map_err(|lost| lost.status)?;
-        (state.optimizer.m, state.optimizer.v, state.is_known) = (m, v, true);
-        Ok(Some(state))
+        match seen.take(loaded, true) {
+            Ok((m, v)) => {
+                (state.optimizer.m, state.optimizer.v, state.is_known) = (m, v, true);
+                (Some(state), None)
+            }
+            Err(lost) => (Some(state), Some(lost.status)),
+        }
     }
 
     fn weights(&self, context: &RunContext, file: &CheckpointRef) -> Loaded<Params<f64>> {

@@ -80,6 +80,7 @@ impl<'a> Around<'a> {
             decay = Some(of(optimizer.decay(&weights.values)));
             update = match next {
                 _ if *is_known => Ok(of(optimizer.step(&gradient.values))),
+                _ if problem.is_some() => update,
                 None => Err(Status::NoMoments),
                 Some(Err(lost)) => Err(lost.status),
                 Some(Ok(next)) => {
