@@ -56,7 +56,7 @@ struct Loaded<T> {
 #[derive(Clone)]
 struct Lost {
     status: Status,
-    failure: Option<Failure>,
+    failure: Option<Box<Failure>>,
 }
 
 /// The final checkpoint.
@@ -81,7 +81,7 @@ impl Seen {
         if let Err(Lost { failure: Some(failure), .. }) = &loaded.found {
             self.is_passing |= failure.is_passing;
             if tell {
-                self.failures.push(failure.clone());
+                self.failures.push(Failure::clone(failure));
             }
         }
         loaded.found
@@ -284,7 +284,9 @@ impl<'a> Arrows<'a> {
         });
         let found = match found {
             Ok(found) => found.map_err(|status| Lost { status, failure: None }),
-            Err(failure) => Err(Lost { status: Status::Unreadable, failure: Some(failure) }),
+            Err(failure) => {
+                Err(Lost { status: Status::Unreadable, failure: Some(Box::new(failure)) })
+            }
         };
         Loaded { read, found }
     }
