@@ -11,7 +11,7 @@
 //! Why not ranks: the smallest p of n values is 1/(n + 1). With 5 twins of 56 frequencies that is 1/281, and
 //! of 224 tests at once 16 would have to reach it together: one frequency alone is never seen. Why not the
 //! normal law: with few values its tail is too thin (at p = 10⁻³ it rejects 6.5 times too often with 10, 1.1 times with 280). Both laws take the
-//! statistic to be normal over frequencies; what the held-out twins say ([`hold_out`]) is the check of that.
+//! statistic to be normal over frequencies; what the held-out twins say ([`Detector::hold_out`]) is the check of that.
 //!
 //! Frequencies of one run share its scale, so that a run whose norms are all larger is seen at every
 //! frequency. `centred` takes the median over frequencies of each run off first, and asks for frequencies

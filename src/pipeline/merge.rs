@@ -11,6 +11,7 @@ use super::output::Output;
 use super::store::journal::{Journal, Line};
 use super::store::plan::{self, Plan};
 use super::store::{self, Progress, Shard, block_file};
+use crate::claims::rules::rules;
 use crate::durable::{self, Locking};
 use crate::error::{Error, Result};
 use crate::tables::{self, Block, CheckpointRow, FailureRow};
@@ -254,6 +255,11 @@ fn metadata(plan: &Plan, lines: &Complete<'_>, summary: &mut Summary) -> BTreeMa
     metadata
 }
 
+/// By which rules the claims about a table would be judged: fixed before it was made.
+fn rules_digest() -> (String, String) {
+    ("rules_digest".to_owned(), rules().digest())
+}
+
 /// What the tables of one measure say besides.
 fn own_metadata(plan: &Plan, kind: MeasureKind, lines: &[&Line]) -> Vec<(String, String)> {
     match kind {
@@ -273,8 +279,10 @@ fn own_metadata(plan: &Plan, kind: MeasureKind, lines: &[&Line]) -> Vec<(String,
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 Some((name.to_owned(), text))
             };
-            ["labels", "labels_at", "label_seed"].into_iter().filter_map(of).collect()
+            let own = ["labels", "labels_at", "label_seed"].into_iter().filter_map(of);
+            own.chain([rules_digest()]).collect()
         }
+        MeasureKind::Shares => vec![rules_digest()],
         _ => Vec::new(),
     }
 }

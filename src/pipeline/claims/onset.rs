@@ -11,6 +11,7 @@ use crate::claims::nulls::mean_of;
 use crate::claims::nulls::subsets::{DRAWS, Pool, Subsets, single_thresholds};
 use crate::claims::onset::{ALSO, IN_A_ROW, QUANTILE, onset};
 use crate::claims::phases::Phases;
+use crate::claims::rules::rules;
 use crate::error::{Error, Result};
 use crate::pipeline::output::{self, Output};
 use crate::pipeline::{Summary, patience};
@@ -99,6 +100,7 @@ pub fn onsets(request: &Request<'_>) -> Result<Summary> {
     let mut metadata = output::metadata(&archive, &[])?;
     metadata.extend(chosen(&output)?);
     metadata.insert(MEASURE.to_owned(), about.to_string());
+    metadata.insert("rules_digest".to_owned(), rules().digest());
     let mut replacement = output.replace();
     replacement.table(rows, &metadata)?;
     summary.tables = replacement.commit([(MEASURE.to_owned(), provenance)].into())?;
