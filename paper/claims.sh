@@ -39,20 +39,27 @@ stage "arrow"
 stage "shares"
 "$bin/groundswell" shares "$archive" --out "$tables" --kernel-at last
 
-# Lines, planes and curvature of the five seeds alone.
+# Lines, planes and curvature of the five seeds alone; steps that every cadence has.
 stage "landscapes"
-"$bin/groundswell" landscape "$archive" --run-regex "seeds/.*" --out "$tables" --between first,memorised,last
-"$bin/groundswell" landscape "$archive" --run-regex "seeds/.*" --out "$tables" --apart 10
-"$bin/groundswell" landscape "$archive" --run-regex "seeds/.*" --out "$tables" --plane three:first,memorised,last --grid 31
-for place in memorised generalised; do
-    "$bin/groundswell" landscape "$archive" --run-regex "seeds/.*" --out "$tables" --plane "random:1@$place" --grid 25
+landscape() {
+    "$bin/groundswell" landscape "$archive" --run-regex "seeds/.*" --out "$tables" "$@"
+}
+landscape --between first,memorised,last
+landscape --apart 1 --points 5
+for seed in 0 1 2 3 4; do
+    landscape --from "seeds/seed-$seed:memorised" --to "seeds/seed-$(((seed + 1) % 5)):last"
 done
-"$bin/groundswell" landscape "$archive" --run-regex "seeds/.*" --out "$tables" --loss excluded,restricted --top 1 \
-    --probes 4 --lanczos 10 --curvature memorised,generalised,last
+landscape --plane three:first,memorised,last --grid 31
+for place in 100 memorised 300 1000 generalised 2000; do
+    landscape --plane "random:1@$place" --grid 25
+done
+landscape --loss excluded,restricted --top 1 --probes 4 --lanczos 10 \
+    --curvature 100,memorised,300,1000,generalised,2000,last
 
 stage "onsets and claims"
 "$bin/groundswell" onset "$archive" --out "$tables"
 "$bin/groundswell" claims "$archive" --out "$tables"
-"$python" figures/draw.py "$tables" "$folder/figures/claims"
+"$python" figures/draw.py "$tables" "$folder/figures" arrow shares onset switch phase_diagram \
+    fig10 fig11 components barriers curvature --run seeds/seed-0
 "$python" "$here/findings.py" "$tables" "$folder/findings.md"
-echo "done in $((($(date +%s) - started) / 60)) minutes: $folder/findings.md, $folder/figures/claims"
+echo "done in $((($(date +%s) - started) / 60)) minutes: $folder/findings.md, $folder/figures"
