@@ -19,6 +19,7 @@ pub mod sweep;
 pub mod tables;
 pub mod toy;
 pub mod train;
+pub mod work;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -130,6 +130,7 @@ fn other_tables_stay_and_nothing_is_done_twice() {
     assert_eq!(rows::<FailureRow>(&out), []);
     let status = groundswell(args!["status", &out]).exits(0);
     assert!(status.stdout.contains("arrow"), "{status:?}");
+    assert!(names_the_rules(&out, "arrow") && !names_the_rules(&out, "frequencies"));
 
     let when = modified(&out);
     let ran = arrow_with(&archive, &out, &options).exits(0);

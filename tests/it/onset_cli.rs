@@ -107,6 +107,7 @@ fn planted_keys_have_their_onsets() {
     onset(&archive, &out).exits(0);
     assert_same(&tables_of(&out), &first);
     groundswell(args!["verify", &out]).exits(0);
+    assert!(names_the_rules(&out, "onset"));
 }
 
 /// The keys of the tiny run leave no other of its three frequencies. An analysis afterwards leaves the table

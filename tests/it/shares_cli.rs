@@ -30,6 +30,7 @@ fn shares_agree_with_progress() {
     let (tiny, out) = (fixture("tiny"), dir.path().join("out"));
     shares(&tiny, &out, &["--threads", "1", "--kernel-at", "first,100"]).exits(0);
     assert_eq!(tables_in(&out), ["failures", "shares"]);
+    assert!(names_the_rules(&out, "shares"));
     let rows = rows::<SharesRow>(&out);
     assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), TINY_STEPS);
 

@@ -268,6 +268,13 @@ pub const LANDSCAPE_TABLES: [&str; 10] = [
     ToySliceRow::TABLE,
 ];
 
+/// Whether a table names the rules that the claims are judged by.
+pub fn names_the_rules(tables: &Path, table: &str) -> bool {
+    let path = tables.join(format!("{table}.parquet"));
+    let about = groundswell::tables::metadata(&path, &fs::read(&path).unwrap()).unwrap();
+    about.get("rules_digest") == Some(&groundswell::claims::rules::rules().digest())
+}
+
 /// When each file of a folder was last changed.
 pub fn modified(dir: &Path) -> BTreeMap<String, std::time::SystemTime> {
     let time = |name: String| {

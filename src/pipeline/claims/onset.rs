@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::open;
 use super::series::{Frequencies, FrequencyStatistic, Series, Sources, TABLES};
 use crate::archive::{self, Run};
 use crate::claims::nulls::mean_of;
@@ -13,8 +14,8 @@ use crate::claims::onset::{ALSO, IN_A_ROW, QUANTILE, onset};
 use crate::claims::phases::Phases;
 use crate::claims::rules::rules;
 use crate::error::{Error, Result};
+use crate::pipeline::Summary;
 use crate::pipeline::output::{self, Output};
-use crate::pipeline::{Summary, patience};
 use crate::tables::{self, OnsetRow, ProgressRow, Row, Status};
 
 /// Name under which the manifest keeps what the table was computed from.
@@ -43,24 +44,7 @@ pub struct Request<'a> {
 /// [`Error::Incomplete`] if there is no table `progress`, or no run of the archive in it; otherwise as
 /// [`crate::pipeline::analyze::analyze`].
 pub fn onsets(request: &Request<'_>) -> Result<Summary> {
-    let archive = patience::open(request.archive, request.options)?;
-    output::refuse_inside(request.out, request.archive)?;
-    let analyze = |missing: &str| Error::Incomplete {
-        path: request.out.to_owned(),
-        missing: missing.to_owned(),
-        help: format!(
-            "first run `groundswell analyze {} --out {}`",
-            request.archive.display(),
-            request.out.display()
-        ),
-    };
-    if !request.out.join("manifest.json").is_file() {
-        return Err(analyze("no tables"));
-    }
-    let mut output = Output::open(request.out, request.archive)?;
-    if !output.has(ProgressRow::TABLE) {
-        return Err(analyze("no table `progress`"));
-    }
+    let (archive, mut output, missing) = open(request.archive, request.options, request.out)?;
     let sources = Sources::read(&output)?;
     let mut summary = Summary::default();
     for name in sources.strangers(&archive) {
@@ -80,7 +64,7 @@ pub fn onsets(request: &Request<'_>) -> Result<Summary> {
         summary.computed += 1;
     }
     if summary.computed == 0 {
-        return Err(analyze("the tables are of none of the runs of the archive"));
+        return Err(missing("the tables are of none of the runs of the archive"));
     }
     let about = json!({
         "null": "N1",

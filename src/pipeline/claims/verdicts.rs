@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 
 use super::families::Families;
 use super::one::{Bench, CLAIMS, Judged};
+use super::open;
 use super::tables::Tables;
 use crate::archive::{self, Run};
 use crate::claims::judge::{All, Capacity, all_runs, c10, other_families};
 use crate::claims::rules::Rules;
 use crate::claims::verdict::{Finding, Lack, Measured, Verdict};
 use crate::error::{Error, Result};
-use crate::pipeline::output::{self, Output};
-use crate::pipeline::{Observe, Summary, in_parallel, patience};
-use crate::tables::{ClaimRow, ProgressRow, Row, Status};
+use crate::pipeline::output;
+use crate::pipeline::{Observe, Summary, in_parallel};
+use crate::tables::{ClaimRow, Status};
 
 /// Name under which the manifest keeps what the table was computed from.
 const MEASURE: &str = "claims";
@@ -78,29 +79,12 @@ pub struct Told {
 /// [`crate::pipeline::analyze::analyze`].
 pub fn claims(request: &Request<'_>, observe: Observe<'_>) -> Result<(Summary, Vec<Told>)> {
     crate::linalg::require_sound()?;
-    let archive = patience::open(request.archive, request.options)?;
-    output::refuse_inside(request.out, request.archive)?;
-    let analyze = |missing: &str| Error::Incomplete {
-        path: request.out.to_owned(),
-        missing: missing.to_owned(),
-        help: format!(
-            "first run `groundswell analyze {} --out {}`",
-            request.archive.display(),
-            request.out.display()
-        ),
-    };
-    if !request.out.join(crate::tables::manifest::FILE).is_file() {
-        return Err(analyze("no tables"));
-    }
-    let mut output = Output::open(request.out, request.archive)?;
-    if !output.has(ProgressRow::TABLE) {
-        return Err(analyze("no table `progress`"));
-    }
+    let (archive, mut output, missing) = open(request.archive, request.options, request.out)?;
     let tables = Tables::read(&output)?;
     let families = Families::new(&archive)?;
     let runs: Vec<&Run> = families.judged().collect();
     if runs.iter().all(|run| tables.of(&run.name).progress().next().is_none()) {
-        return Err(analyze("the tables are of none of the runs of the archive"));
+        return Err(missing("the tables are of none of the runs of the archive"));
     }
     let bench = Bench { rules: request.rules, tables: &tables, families: &families };
     let judged =
