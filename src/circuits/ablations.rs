@@ -13,6 +13,7 @@
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
+use super::heads::Heads;
 use super::neurons::{NeuronFrequency, NeuronSums};
 use crate::fourier;
 use crate::linalg::matmul;
@@ -25,8 +26,8 @@ use crate::progress::{Component, Group, LogitTable, Protocol};
 /// The parts of a network on all inputs.
 #[derive(Debug)]
 pub struct Stream {
-    /// Weight that each head gives to a, `[p², heads]`; of an MLP `[p², 0]`
-    pub patterns: Array2<f64>,
+    /// Of a transformer
+    heads: Option<Heads>,
     /// What attention writes, `[p², d_model]`; of an MLP `[p², 0]`
     attention: Array2<f64>,
     /// `[p², d_mlp]`
@@ -53,47 +54,22 @@ impl Stream {
         let (mut tables, mut block) = (model.new_tables(), model.new_block(p * p));
         model.prepare(params, &mut tables, &InTurn);
         model.forward(&tables, &pairs, &mut block);
-        let none = || Array2::zeros((p * p, 0));
-        Self { patterns: none(), attention: none(), neurons: model.neurons(&block).to_owned() }
+        let neurons = model.neurons(&block).to_owned();
+        Self { heads: None, attention: Array2::zeros((p * p, 0)), neurons }
     }
 
     fn of_transformer(net: &Transformer, params: &Params<f64>) -> Self {
-        let Transformer { p, heads, d_head, d_model, .. } = *net;
-        let (w_e, w_pos) = (params.matrix(names::W_E), params.matrix(names::W_POS));
-        // Rows: token t at position 0, token t at position 1, `=` at position 2.
-        let x = Array2::from_shape_fn((2 * p + 1, d_model), |(row, j)| {
-            let (token, position) = if row == 2 * p { (p, 2) } else { (row % p, row / p) };
-            w_e[[j, token]] + w_pos[[position, j]]
-        });
-        let query = matmul(x.slice(s![2 * p.., ..]), params.stacked(names::W_Q).t());
-        let keys = matmul(x.view(), params.stacked(names::W_K).t());
-        let values = matmul(x.view(), params.stacked(names::W_V).t());
-        let mut patterns = Array2::zeros((p * p, heads));
-        let mut z = Array2::<f64>::zeros((p * p, heads * d_head));
-        for head in 0..heads {
-            let part = s![head * d_head..(head + 1) * d_head];
-            let query = query.row(0);
-            let scores: Vec<f64> = keys
-                .rows()
-                .into_iter()
-                .map(|key| key.slice(part).dot(&query.slice(part)) / (d_head as f64).sqrt())
-                .collect();
-            for input in 0..p * p {
-                let rows = [input / p, p + input % p, 2 * p];
-                let max = rows.iter().map(|row| scores[*row]).fold(f64::NEG_INFINITY, f64::max);
-                let weights: [f64; POSITIONS] = rows.map(|row| (scores[row] - max).exp());
-                let total: f64 = weights.iter().sum();
-                patterns[[input, head]] = weights[0] / total;
-                let mut z = z.row_mut(input);
-                let mut z = z.slice_mut(part);
-                for (row, weight) in rows.into_iter().zip(weights) {
-                    z.scaled_add(weight / total, &values.row(row).slice(part));
-                }
-            }
-        }
-        let attention = matmul(z.view(), params.matrix(names::W_O).t());
+        let heads = Heads::new(net, params);
+        let attention = heads.written(&heads.patterns, params);
         let mid = &attention + &last(net, params);
-        Self { patterns, neurons: neurons_of(net, params, &mid), attention }
+        Self { neurons: neurons_of(net, params, &mid), attention, heads: Some(heads) }
+    }
+
+    /// Weight that each head gives to a, `[p², heads]`; of an MLP `[p², 0]`.
+    #[must_use]
+    pub fn patterns(&self) -> Array2<f64> {
+        let none = || Array2::zeros((self.neurons.nrows(), 0));
+        self.heads.as_ref().map_or_else(none, Heads::on_a)
     }
 
     /// Frequency of every neuron, by the definition of table `neurons`.
@@ -105,7 +81,7 @@ impl Stream {
     /// What the patterns of the heads are waves of, as if they were neurons.
     #[must_use]
     pub fn pattern_frequencies(&self, group: &Group) -> Vec<Option<NeuronFrequency>> {
-        frequencies_of(&self.patterns, group)
+        frequencies_of(&self.patterns(), group)
     }
 
     /// Logits over the p real classes, `[p², p]`.
@@ -169,9 +145,11 @@ impl Stream {
         let mut found = |name: &str, mid: &Array2<f64>, mlp: &Array2<f64>| {
             found((name.into(), matmul((mid + mlp).view(), w_u).view()));
         };
+        let heads = self.heads.as_ref().expect("of a transformer");
         for (name, mid) in [
             ("attention_zero", start.clone()),
             ("attention_mean", &start + &mean(&self.attention)),
+            ("attention_linear", &start + &heads.written(&heads.linearised(), params)),
             ("attention_skip_zero", self.attention.clone()),
         ] {
             found(name, &mid, &mlp_of(&mid));
@@ -362,9 +340,24 @@ mod tests {
             assert!(gap(&means(&found["none"]), &means(&found[name])) < 1e-12, "{name}");
         }
         // All frequencies taken out of the neurons leave their means and mixed terms.
-        assert_eq!(found.len(), 1 + 3 + 4 + 1 + 3 + 2 + 2);
+        assert_eq!(found.len(), 1 + 4 + 4 + 1 + 3 + 2 + 2);
         let names: Vec<&str> = found.keys().map(String::as_str).collect();
         assert!(names.contains(&"neurons_without_3") && names.contains(&"attention_skip_zero"));
+    }
+
+    /// With small scores a softmax is almost affine in their difference; with W_Q = 0 it is constant.
+    #[test]
+    fn weak_attention_is_linear() {
+        let (net, params) = small();
+        let error = |scale: f64| {
+            let mut params = params.clone();
+            params.cube_mut(names::W_Q).mapv_inplace(|w| w * scale);
+            let found = all(&net, &params, &[]);
+            gap(&found["none"], &found["attention_linear"])
+        };
+        assert!(error(0.0) < 1e-14);
+        let (strong, weak) = (error(1e-2), error(1e-3));
+        assert!(strong > 1e-9 && weak < strong / 5.0, "{strong:e} {weak:e}");
     }
 
     /// Neurons that are quadratic waves already stay what they are; without their frequency they are

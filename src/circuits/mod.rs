@@ -20,6 +20,7 @@ use crate::params::Params;
 use crate::progress::Group;
 
 mod ablations;
+mod heads;
 mod neurons;
 mod readout;
 

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
-use ndarray::{Array2, s};
-
 use super::evaluation::{Evaluation, Precision, all_below};
 use super::matrices::{MatrixValues, all_singular_values};
 use super::run::{RunContext, Subject};
@@ -12,9 +10,6 @@ use crate::archive::{Checkpoint, CheckpointRef, Dtype, Tensor, is_unsupported};
 use crate::circuits::{self, NeuronSpectrum};
 use crate::error::{Error, Fault, Name, Result};
 use crate::fourier::Norms;
-use crate::model::folded::Folded;
-use crate::model::mlp::columns::Columns;
-use crate::model::{InTurn, Model, Network};
 use crate::params::Params;
 use crate::progress::{CircuitLosses, KEY_THRESHOLD, KeyRule, LogitTable, key_frequencies};
 use crate::tables::Status;
@@ -48,15 +43,6 @@ impl std::fmt::Debug for View<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("View").field("source", &self.source).finish_non_exhaustive()
     }
-}
-
-/// The network on all p² inputs, in f64.
-#[derive(Debug)]
-pub struct Grid {
-    /// `[p², p]`, the real classes
-    pub logits: Array2<f64>,
-    /// `[p², d_mlp]`, after the nonlinearity
-    pub neurons: Array2<f64>,
 }
 
 /// Make sure that every tensor can be read and holds finite numbers.
@@ -274,43 +260,5 @@ impl<'a> View<'a> {
             let _ = self.singular_values.set(found);
         }
         Ok(self.singular_values.get().map_or(&[], Vec::as_slice))
-    }
-}
-
-impl Grid {
-    /// This grid, if the sums of squares of its values are finite.
-    #[must_use]
-    pub fn in_range(self) -> Option<Self> {
-        let mut values = self.logits.iter().chain(&self.neurons);
-        values.all(|value| value.abs() < LARGEST_ACTIVATION).then_some(self)
-    }
-
-    /// Evaluate the network on all p² inputs.
-    #[must_use]
-    pub fn new(run: &RunContext, params: &Params<f64>) -> Self {
-        let (p, d_mlp) = (run.p(), run.net.d_mlp());
-        match run.net.clone() {
-            Network::Transformer(net) => Self::of(&Folded::new(net), params, p, d_mlp),
-            Network::Mlp(net) => Self::of(&Columns::new(net), params, p, d_mlp),
-        }
-    }
-
-    /// The same for a model, in blocks.
-    fn of<M: Model<f64>>(model: &M, params: &Params<f64>, p: usize, d_mlp: usize) -> Self {
-        const ROWS: usize = 512;
-        let mut tables = model.new_tables();
-        model.prepare(params, &mut tables, &InTurn);
-        let mut block = model.new_block(ROWS);
-        let mut logits = Array2::zeros((p * p, p));
-        let mut neurons = Array2::zeros((p * p, d_mlp));
-        let pairs: Vec<_> = (0..p * p).map(|input| [input / p, input % p]).collect();
-        for (i, pairs) in pairs.chunks(ROWS).enumerate() {
-            model.forward(&tables, pairs, &mut block);
-            let rows = s![i * ROWS..i * ROWS + pairs.len(), ..];
-            // Without the class of `=`, if there is one.
-            logits.slice_mut(rows).assign(&model.logits(&mut block).slice(s![.., ..p]));
-            neurons.slice_mut(rows).assign(&model.neurons(&block));
-        }
-        Self { logits, neurons }
     }
 }

@@ -1,4 +1,4 @@
-//! Experiments on single checkpoints: `ablations`, `circuits` and `activations`. They are made when
+//! Experiments on single checkpoints: `ablations`, `circuits`, `readouts` and `activations`. They are made when
 //! asked for, of the checkpoints asked for.
 //!
 //! Source: Nanda et al. (2023), arXiv:2301.05217, §4.1–4.4 and App. C.
@@ -12,7 +12,8 @@ table! {
     /// x is the residual stream at `=` before the block, mid = x + attention, N the neurons and
     /// logits = (mid + mlp) W_U; a part is replaced and the rest computed again, in f64 over the p
     /// real classes. Means are over all p² inputs. `none`; `attention_zero`, `attention_mean`,
-    /// `attention_skip_zero` (mid without x); `mlp_zero`, `mlp_mean`, `mlp_skip_zero`,
+    /// `attention_linear` (the weights of each head as the affine functions of its score on a less that
+    /// on b that fit them best), `attention_skip_zero` (mid without x); `mlp_zero`, `mlp_mean`, `mlp_skip_zero`,
     /// `mlp_skip_mean` (the mid that goes past the MLP); `neurons_quadratic` (each neuron its mean and
     /// its terms {1, cos, sin}² of its own frequency); `neurons_without_K` (every neuron without its
     /// terms of key K); `w_l_keys`, `w_l_complement` (N in the span of the key rows of F W_L, and out
@@ -79,6 +80,27 @@ table! {
     residual_share: Option<f64> ["fraction"],
     /// `ok`, or why values are null.
     status: Status,
+}
+
+table! {
+    /// How far what one row of F W_L reads off the neurons is the wave that it writes.
+    ///
+    /// f = F[2k−1] W_L N over the inputs; the share of the variance of f that cos w_k(a+b) has, and the
+    /// same with F[2k] and sin w_k(a+b). Table 1 of the paper, for every frequency.
+    struct ReadoutRow, table "readouts", version 1, key [run, step, frequency];
+
+    /// Run name: the name of its folder.
+    run: String,
+    /// Optimiser updates taken when saved; 0 is the initialisation.
+    step: i64 ["steps"],
+    /// k, from 1 to the last.
+    frequency: i64 ["cycles/p"],
+    /// Whether it is a key frequency.
+    is_key: bool,
+    /// Of the cosine row; null if it reads a constant.
+    cos_share: Option<f64> ["fraction"],
+    /// Of the sine row; null if it reads a constant, or if the last frequency has no sine.
+    sin_share: Option<f64> ["fraction"],
 }
 
 table! {

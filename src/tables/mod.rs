@@ -33,7 +33,7 @@ mod status;
 mod tests;
 mod toy;
 
-pub use ablations::{AblationRow, ActivationRow, CircuitRow};
+pub use ablations::{AblationRow, ActivationRow, CircuitRow, ReadoutRow};
 pub use archive::{CheckpointRow, FailureRow, TrainingRow};
 pub use cell::{Cell, Dtype, Scalar};
 pub use circuit::{FourierRow, FrequencyRow, NeuronRow, ProgressRow};

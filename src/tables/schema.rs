@@ -11,8 +11,9 @@ use super::status::Status;
 use super::{
     AblationRow, ActivationRow, ArrowRow, BarrierRow, BasinRow, CheckpointRow, CircuitRow,
     ClaimRow, CurvatureRow, FailureRow, FourierRow, FrequencyRow, InterpolationRow, MovementRow,
-    NeuronRow, OnsetRow, PlanePointRow, ProgressRow, ResemblanceRow, SharesRow, SingularValueRow,
-    SpectralDensityRow, SpectrumRow, SurfaceRow, ToyRow, ToySliceRow, TrainingRow, TrajectoryRow,
+    NeuronRow, OnsetRow, PlanePointRow, ProgressRow, ReadoutRow, ResemblanceRow, SharesRow,
+    SingularValueRow, SpectralDensityRow, SpectrumRow, SurfaceRow, ToyRow, ToySliceRow,
+    TrainingRow, TrajectoryRow,
 };
 use crate::error::{Error, Result};
 
@@ -28,6 +29,7 @@ macro_rules! every_row {
             $function::<NeuronRow>(),
             $function::<AblationRow>(),
             $function::<CircuitRow>(),
+            $function::<ReadoutRow>(),
             $function::<ActivationRow>(),
             $function::<SpectrumRow>(),
             $function::<SingularValueRow>(),

@@ -126,7 +126,7 @@ fn tables_on_request() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     tiny_with(&out, &["--measures", "ablations,circuits,activations"]).exits(0);
-    assert_eq!(tables_in(&out), ["ablations", "activations", "circuits", "failures"]);
+    assert_eq!(tables_in(&out), ["ablations", "activations", "circuits", "failures", "readouts"]);
     let found = rows::<AblationRow>(&out);
     assert!(found.iter().all(|row| row.step == 1200 && row.status == Status::Ok));
     let names: Vec<&str> = found.iter().map(|row| row.ablation.as_str()).collect();

@@ -12,8 +12,8 @@ use std::sync::LazyLock;
 
 use groundswell::tables::{
     AblationRow, ArrowRow, BarrierRow, Cell, CircuitRow, FourierRow, FrequencyRow,
-    InterpolationRow, MovementRow, NeuronRow, ProgressRow, Row, SingularValueRow, SpectrumRow,
-    TrainingRow, TrajectoryRow,
+    InterpolationRow, MovementRow, NeuronRow, ProgressRow, ReadoutRow, Row, SingularValueRow,
+    SpectrumRow, TrainingRow, TrajectoryRow,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -233,6 +233,11 @@ fn circuits_agree() {
         "residual_share" => Within::Largest(1e-9, &[]),
         _ => NUMBER,
     });
+}
+
+#[test]
+fn readouts_agree() {
+    agrees::<ReadoutRow>(|_| NUMBER);
 }
 
 #[test]

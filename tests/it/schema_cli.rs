@@ -19,7 +19,8 @@ fn schema_lists_every_table() {
         .collect();
     tables.sort();
     let lines = LANDSCAPE_TABLES.map(str::to_owned).to_vec();
-    let on_request = ["ablations", "activations", "circuits"].map(str::to_owned).to_vec();
+    let on_request =
+        ["ablations", "activations", "circuits", "readouts"].map(str::to_owned).to_vec();
     let claims = ["arrow", "shares", "onset", "claims"].map(str::to_owned).to_vec();
     let mut expected = [analysis_tables(), lines, on_request, claims].concat();
     expected.sort();

@@ -245,7 +245,6 @@ mod tests {
             }
             let expected =
                 point_losses(&context, &Params::from_values(context.net.layout(), theta));
-            let expected = expected.unwrap();
             let pairs = |found: &Heights| {
                 [
                     (found.train, expected.plain.train_loss),

@@ -302,7 +302,7 @@ fn evaluate(
         lines.iter().flat_map(|line| alphas.iter().map(move |alpha| (line, *alpha))).collect();
     let losses = in_parallel(&points, request.threads, request.stop, observe, |(line, alpha)| {
         let theta = interpolate(&line.start.values, &line.end.values, *alpha);
-        point_losses(line.context, &Params::from_values(line.context.net.layout(), &theta))
+        Ok(point_losses(line.context, &Params::from_values(line.context.net.layout(), &theta)))
     })?;
     let rows = points.iter().zip(&losses).map(|((line, alpha), point)| InterpolationRow {
         run: line.context.name.clone(),

@@ -1,4 +1,4 @@
-//! Tables `ablations`, `circuits` and `activations`: experiments on the checkpoints asked for.
+//! Tables `ablations`, `circuits`, `readouts` and `activations`: experiments on the checkpoints asked for.
 
 use ndarray::Axis;
 
@@ -8,6 +8,7 @@ use super::spectra::{no_spectrum, storage_path};
 use crate::archive::Dtype;
 use crate::circuits::{self, CLEAR_FVE, Content, NeuronFrequency, Stream};
 use crate::error::Result;
+use crate::fourier;
 use crate::linalg::matmul;
 use crate::linalg::svd::{NoSpectrum, PreparedGram};
 use crate::pipeline::run::RunContext;
@@ -15,7 +16,7 @@ use crate::pipeline::view::View;
 use crate::pipeline::watchdog;
 use crate::progress::RowLosses;
 use crate::spectra;
-use crate::tables::{AblationRow, ActivationRow, CircuitRow, Status};
+use crate::tables::{AblationRow, ActivationRow, CircuitRow, ReadoutRow, Status};
 
 /// The network of a checkpoint, if it is one of those asked for.
 fn asked<'a>(view: &View<'a>) -> Option<&'a RunContext> {
@@ -136,6 +137,37 @@ impl Measure for Circuits {
     }
 }
 
+/// Table `readouts`.
+#[derive(Debug)]
+pub struct Readouts;
+
+impl Measure for Readouts {
+    type Row = ReadoutRow;
+
+    fn rows(&self, view: &View<'_>) -> Result<Vec<ReadoutRow>> {
+        let Some(run) = asked(view) else { return Ok(Vec::new()) };
+        let (Some(params), Some(_)) = (view.params(), view.evaluation()) else {
+            return Ok(Vec::new()); // table `circuits` says why
+        };
+        let neurons = Stream::new(&run.net, params).neurons;
+        let w_l = circuits::w_l(&run.net, params, &run.group);
+        let keys = view.keys();
+        let row = |k: usize| {
+            let shares = circuits::readout(&w_l, &neurons, &run.group, k);
+            let share = |i: usize| shares.get(i).copied().flatten();
+            ReadoutRow {
+                run: run.name.clone(),
+                step: view.step(),
+                frequency: k as i64,
+                is_key: keys.as_ref().is_some_and(|keys| keys.contains(&k)),
+                cos_share: share(0),
+                sin_share: share(1),
+            }
+        };
+        Ok((1..=fourier::frequencies(run.group.order())).map(row).collect())
+    }
+}
+
 fn with(content: Option<Content>, row: CircuitRow) -> CircuitRow {
     CircuitRow {
         frequency: content.map(|content| content.frequency as i64),
@@ -171,7 +203,7 @@ impl Measure for Activations {
             });
         };
         let stream = Stream::new(&run.net, params);
-        for (head, pattern) in stream.patterns.columns().into_iter().enumerate() {
+        for (head, pattern) in stream.patterns().columns().into_iter().enumerate() {
             for (input, value) in pattern.iter().enumerate() {
                 add("attention", head, [input / p, input % p], *value);
             }

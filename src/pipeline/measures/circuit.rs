@@ -31,13 +31,8 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
     let (Some(params), Some(evaluated)) = (view.params(), view.evaluation()) else {
         return Ok(ProgressRow { status: view.unusable(), ..row });
     };
-    // The circuit of a product leaves out the pairs with a 0, which have a loss all the same.
-    let whole = !run.permuted && run.circuit.as_ref().is_some_and(|circuit| circuit.whole);
     let Losses { train_loss, test_loss, train_accuracy, test_accuracy } =
-        match view.losses().filter(|_| whole) {
-            Some(losses) => Losses::of_circuit(losses),
-            None => Losses::new(run, evaluated.logits.view()),
-        };
+        Losses::new(run, evaluated.logits.view(), view.losses());
     let unswapped = losses_of(evaluated.logits.view(), &run.labels(), &run.unswapped);
     let gini =
         |object: &str| fourier::gini(view.norms_of(object)?.rows.as_slice().expect("one row"));
@@ -60,12 +55,7 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
         return Ok(row);
     };
     let (train, test) = (&losses.train, &losses.test);
-    let sizes = [circuit.train.len() as f64, circuit.test.len() as f64];
-    // Every input of the group is in one of the splits.
-    let both = |parts: [Option<f64>; 2]| {
-        let sum: f64 = parts.iter().zip(sizes).map(|(mean, n)| mean.unwrap_or(0.0) * n).sum();
-        Some(sum / (sizes[0] + sizes[1]))
-    };
+    let both = |train, test| Some(circuit.over_both(train, test));
     let (logit_fve, logit_fve_centred) = table.variance_explained(&keys);
     if run.permuted {
         return Ok(ProgressRow {
@@ -79,11 +69,11 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
         });
     }
     Ok(ProgressRow {
-        restricted_loss_all: both([train.restricted_loss, test.restricted_loss]),
+        restricted_loss_all: both(train.restricted_loss, test.restricted_loss),
         restricted_loss_train: train.restricted_loss,
         restricted_loss_test: test.restricted_loss,
         restricted_accuracy_test: test.restricted_accuracy,
-        excluded_loss_all: both([train.excluded_loss, test.excluded_loss]),
+        excluded_loss_all: both(train.excluded_loss, test.excluded_loss),
         excluded_loss_train: train.excluded_loss,
         excluded_loss_test: test.excluded_loss,
         logit_fve,

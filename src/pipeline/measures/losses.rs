@@ -2,11 +2,10 @@
 
 use ndarray::{ArrayView2, Axis};
 
-use crate::error::Result;
 use crate::params::Params;
+use crate::pipeline::evaluation::Evaluation;
 use crate::pipeline::run::RunContext;
-use crate::pipeline::view::Grid;
-use crate::progress::{self, CircuitLosses, LogitTable, RowLosses};
+use crate::progress::{CircuitLosses, LogitTable, RowLosses};
 use crate::tables::Status;
 
 /// Losses of one weight vector, by split; the common part of `progress` and `interpolation`.
@@ -19,20 +18,23 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// The same, as far as it is known from the losses of the circuit.
+    /// Over the p real classes. `circuit` are the losses of the circuit, where they are known.
     #[must_use]
-    pub fn of_circuit(losses: &CircuitLosses) -> Self {
-        Self {
-            train_loss: losses.train.loss,
-            test_loss: losses.test.loss,
-            train_accuracy: losses.train.accuracy,
-            test_accuracy: losses.test.accuracy,
+    pub fn new(
+        run: &RunContext,
+        logits: ArrayView2<'_, f64>,
+        circuit: Option<&CircuitLosses>,
+    ) -> Self {
+        // The circuit of a product leaves out the pairs with a 0, which have a loss all the same.
+        let whole = !run.permuted && run.circuit.as_ref().is_some_and(|circuit| circuit.whole);
+        if let Some(CircuitLosses { train, test, .. }) = circuit.filter(|_| whole) {
+            return Self {
+                train_loss: train.loss,
+                test_loss: test.loss,
+                train_accuracy: train.accuracy,
+                test_accuracy: test.accuracy,
+            };
         }
-    }
-
-    /// Over the p real classes.
-    #[must_use]
-    pub fn new(run: &RunContext, logits: ArrayView2<'_, f64>) -> Self {
         let rows = RowLosses::new(logits, &run.labels());
         Self {
             train_loss: rows.mean_loss(&run.data.train),
@@ -82,28 +84,30 @@ pub struct PointLosses {
     pub restricted_loss_all: Option<f64>,
 }
 
-/// All losses of one weight vector.
-///
-/// # Errors
-/// [`crate::Error::Modulus`] for a network whose modulus has no Fourier basis.
-pub fn point_losses(run: &RunContext, params: &Params<f64>) -> Result<PointLosses> {
-    let Some(grid) = Grid::new(run, params).in_range() else {
-        return Ok(PointLosses::default());
+/// All losses of one weight vector: those of table `progress` in f64, to the last bit. None where
+/// activations leave the range of f64.
+#[must_use]
+pub fn point_losses(run: &RunContext, params: &Params<f64>) -> PointLosses {
+    let Some(Evaluation { logits, .. }) = Evaluation::new(run, params) else {
+        return PointLosses::default();
     };
-    let logits = &grid.logits;
-    let plain = Losses::new(run, logits.view());
-    let (Some(circuit), Some(keys), false) = (&run.circuit, run.keys(), run.permuted) else {
-        return Ok(PointLosses { plain, ..Default::default() });
-    };
-    let table = LogitTable::new(logits.view(), &run.group, run.choices.protocol);
-    let component = table.component(keys);
-    let excluded = progress::excluded(logits.view(), &table, &component, &circuit.train);
-    let restricted = progress::restricted(&table, &component, &circuit.all);
-    Ok(PointLosses {
-        plain,
-        excluded_loss_train: excluded.mean(),
-        restricted_loss_all: restricted.mean(),
-    })
+    let logits = logits.view();
+    let circuit = run.circuit.as_ref().map(|circuit| {
+        let table = LogitTable::new(logits, &run.group, run.choices.protocol);
+        let keys = run.keys().unwrap_or_default();
+        CircuitLosses::new(logits, &table, keys, &circuit.train, &circuit.test)
+    });
+    let plain = Losses::new(run, logits, circuit.as_ref());
+    match (circuit, &run.circuit, run.keys(), run.permuted) {
+        (Some(CircuitLosses { train, test, .. }), Some(inputs), Some(_), false) => PointLosses {
+            plain,
+            excluded_loss_train: train.excluded_loss,
+            restricted_loss_all: Some(
+                inputs.over_both(train.restricted_loss, test.restricted_loss),
+            ),
+        },
+        _ => PointLosses { plain, ..Default::default() },
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ pub mod losses;
 pub(super) mod shares;
 pub(super) mod spectra;
 
-pub use ablations::{Ablations, Activations, Circuits};
+pub use ablations::{Ablations, Activations, Circuits, Readouts};
 pub use checkpoints::Checkpoints;
 pub use circuit::{FourierNorms, Frequencies, Neurons, Progress};
 pub use spectra::{SingularValues, Spectra};
@@ -22,8 +22,8 @@ use crate::config::names::named_enum;
 use crate::error::Result;
 use crate::tables::{
     self, AblationRow, ActivationRow, ArrowRow, CheckpointRow, CircuitRow, FourierRow,
-    FrequencyRow, Joinable, MovementRow, NeuronRow, ProgressRow, Row, SharesRow, SingularValueRow,
-    SpectrumRow, TrainingRow, TrajectoryRow,
+    FrequencyRow, Joinable, MovementRow, NeuronRow, ProgressRow, ReadoutRow, Row, SharesRow,
+    SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
 };
 
 /// What a measure looks at to make rows.
@@ -143,7 +143,8 @@ measures! {
     Neurons = "neurons": neurons: NeuronRow = Neurons;
     /// On request, of the checkpoints asked for, like the next two
     Ablations = "ablations": ablations: AblationRow = Ablations;
-    Circuits = "circuits": circuits: CircuitRow = Circuits;
+    /// Brings `readouts`
+    Circuits = "circuits": circuits: CircuitRow = Circuits, readouts: ReadoutRow = Readouts;
     Activations = "activations": activations: ActivationRow = Activations;
     /// Brings `singular_values`
     Spectra = "spectra":
@@ -174,6 +175,8 @@ impl MeasureKind {
     pub fn version(self) -> u32 {
         match self {
             Self::Frequencies => 2, // since 2 with `neuron_share`
+            Self::Ablations => 2,   // since 2 with `attention_linear`
+            Self::Circuits => 2,    // since 2 with table `readouts`
             _ => 1,
         }
     }
