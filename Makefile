@@ -48,7 +48,8 @@ paper: setup build .venv/installed ## the paper's experiments into PAPER (paper-
 claims: setup build .venv/installed ## the essay's claims on many runs, judged, into PAPER (paper-out); QUICK=1 for the short ones
 	paper/claims.sh $(PAPER)
 
-PAPER_FIGURES := fig2 fig3 fig5 fig6 fig7 fig8 fig10 fig11 fig12 fig16 fig17 fig18 fig19 fig20 decays moduli
+PAPER_FIGURES := fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig10 fig11 fig12 fig16 fig17 fig18 fig19 fig20 \
+	decays moduli svd movement trajectory lines components components3d barriers curvature toy
 .PHONY: paper claims $(PAPER_FIGURES)
 $(PAPER_FIGURES): setup build .venv/installed
 	paper/run.sh $(PAPER) $@

@@ -15,6 +15,9 @@ KEYS = {
     "frequencies": ["step", "frequency"],
     "fourier": ["step", "object", "frequency"],
     "neurons": ["step", "neuron"],
+    "ablations": ["step", "ablation"],
+    "circuits": ["step", "object", "head"],
+    "readouts": ["step", "frequency"],
     "activations": ["step", "object", "index", "i", "j"],
     "spectra": ["step", "tensor", "batch_index"],
     "singular_values": ["step", "tensor", "batch_index", "index"],
@@ -36,6 +39,9 @@ KEYS = {
 WITHOUT_RUN = {"toy", "toy_slice"}
 # What makes a table that a plain analysis does not make.
 COMMANDS = {
+    "ablations": "analyze ARCHIVE --out TABLES --measures ablations --at last",
+    "circuits": "analyze ARCHIVE --out TABLES --measures circuits --at last",
+    "readouts": "analyze ARCHIVE --out TABLES --measures circuits --at last",
     "activations": "analyze ARCHIVE --out TABLES --measures activations --at last",
     "interpolation": "landscape ARCHIVE --out TABLES --from memorised --to last --points 25",
     "barriers": "landscape ARCHIVE --out TABLES --from memorised --to last --points 25",
