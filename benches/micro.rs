@@ -58,6 +58,15 @@ fn matrix_products_alone_f32(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// The product that comes first in the backward pass, of gradients as they are in training and of subnormal
+/// ones.
+#[divan::bench(args = [1e-10, 1e-40], sample_count = 10)]
+fn product_of_gradients_of_size(bencher: Bencher<'_, '_>, size: f32) {
+    let d_logits = Array2::from_elem((3830, 114), size);
+    let fold = Array2::<f32>::ones((114, 512));
+    bencher.bench_local(|| matmul(d_logits.view(), fold.view()));
+}
+
 #[divan::bench]
 fn cross_entropy_of_3830_rows(bencher: Bencher<'_, '_>) {
     let (_, net, data) = mainline();
