@@ -45,14 +45,18 @@ if wanted step; then
         --ours "$(ours 2 "$pure")" --peer "$(ours 2)"
 fi
 
+# The beginning of the mainline run. What a measure or a loss costs does not depend on the step.
+short="$work/short"
+if wanted measures || wanted landscape; then
+    "${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --steps 400 \
+        --save-at 0..400:20,150 --out "$short" >&2
+fi
+
 if wanted measures; then
     # All measures of the checkpoints of a run: checkpoints side by side on two threads, as an analysis does
     # it. Neither peer computes the spectral quantities beyond singular values; ours does.
-    run="$work/short"
-    "${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --steps 400 \
-        --save-at 0..400:20 --out "$run" >&2
-    measures() { echo "cargo bench --locked --quiet --bench measures -- $run --limit 20 --threads $1"; }
-    torch="$python benches/peers/measures.py --checkpoint $run/checkpoints/step_00000400.safetensors"
+    measures() { echo "cargo bench --locked --quiet --bench measures -- $short --limit 20 --threads $1"; }
+    torch="$python benches/peers/measures.py --checkpoint $short/checkpoints/step_00000400.safetensors"
     torch="$torch --without logits_2d --no-check --threads 2"
     compare --header --name "all measures of a checkpoint, 2 threads, against the published functions in turn" \
         --unit s --key seconds_per_checkpoint --peer-key seconds --target 30 \
@@ -83,23 +87,24 @@ if wanted spectra; then
     fi
 fi
 
-run=${RUN:-$work/mainline}
-if wanted mainline || wanted landscape; then
+if wanted mainline; then
     echo
     echo "The mainline run, archive included:"
-    "${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 --out "$run"
+    "${CARGO_TARGET_DIR:-target}/release/groundswell-train" --preset nanda2023 --threads 2 \
+        --out "${RUN:-$work/mainline}"
 fi
 
 if wanted landscape; then
     groundswell="${CARGO_TARGET_DIR:-target}/release/groundswell"
-    # Landscapes at a checkpoint of that run: whole commands of ours, start and tables included, against
-    # PyTorch's own clock. The archive holds that checkpoint and the last one, which fixes the keys.
+    # Landscapes at step 150, where the run has memorised: whole commands of ours, start and tables
+    # included, against PyTorch's own clock. The archive holds that checkpoint and the last one, which
+    # fixes the keys.
     one="$work/one"
     mkdir -p "$one/checkpoints"
-    cp "$run/run.json" "$one"
-    cp "$run"/checkpoints/step_000{00150,40000}.safetensors "$one/checkpoints"
+    cp "$short/run.json" "$one"
+    cp "$short"/checkpoints/step_00000{150,400}.safetensors "$one/checkpoints"
     ours() { echo "rm -rf $work/out && $groundswell landscape $one --out $work/out --threads 2 $1"; }
-    at="$run/checkpoints/step_00000150.safetensors"
+    at="$short/checkpoints/step_00000150.safetensors"
     compare --header --name "a point of a plane, four losses, against the PyTorch forward alone" \
         --unit s --key seconds_per_point --target 12 --ours-key wall --ours-scale 0.0017241379 \
         --ours "$(ours '--plane random:1@150 --grid 24')" \

@@ -79,13 +79,18 @@ impl Krylov {
         let m = self.alpha.len();
         let mut w = product(&self.basis[m])?;
         let whole = dot(&w, &w).sqrt();
-        self.alpha.push(dot(&w, &self.basis[m]));
-        // α and β are among what is taken away here. A second time where most of it went: what is
-        // left then carries the rounding of what was taken.
-        let before = whole;
+        let alpha = dot(&w, &self.basis[m]);
+        axpy(-alpha, &self.basis[m], &mut w);
+        self.alpha.push(alpha);
+        if let Some(before) = m.checked_sub(1) {
+            axpy(-self.beta[before], &self.basis[before], &mut w);
+        }
+        // What the recurrence leaves is orthogonal to all others up to rounding. Where taking that away
+        // takes much, what is left carries its rounding in turn: a second time.
+        let expected = dot(&w, &w).sqrt();
         project_out(&self.basis, &mut w, fork);
         let mut norm = dot(&w, &w).sqrt();
-        if norm < 0.7 * before {
+        if norm < 0.7 * expected {
             project_out(&self.basis, &mut w, fork);
             norm = dot(&w, &w).sqrt();
         }

@@ -253,13 +253,16 @@ pub fn row_losses<F: Scalar>(
     }
 }
 
-/// What a gradient must exceed to be told from 0: 2²⁶ times the smallest normal number, 2⁻¹⁰⁰ in f32.
+/// A gradient with respect to a logit, in the numbers of the network; 0 below 2⁻¹⁰⁰ (of f64: 2⁻⁹⁹⁶), 2²⁶
+/// times the smallest normal number.
 ///
 /// A network that has fitted its data gives most wrong classes less than that. These entries, or their
-/// products with weights, would be subnormal, and a product of matrices full of them takes some processors
-/// seven times as long. Beside the entry of the label they vanish in rounding.
-fn least_gradient<F: Scalar>() -> f64 {
-    F::min_positive_value().widen() * f64::from(1u32 << 26)
+/// products with weights, would be subnormal, and products of matrices full of them take some processors ten
+/// times as long. Beside the entry of the label they vanish in rounding.
+#[inline(always)]
+pub fn gradient<F: Scalar>(value: f64) -> F {
+    let least = F::min_positive_value().widen() * f64::from(1u32 << 26);
+    F::narrow(if value.abs() < least { 0.0 } else { value })
 }
 
 /// As [`cross_entropy`], and the gradient of `scale · Σ ℓ` with respect to the logits in their
@@ -269,7 +272,7 @@ fn least_gradient<F: Scalar>() -> f64 {
 /// ∂ℓ/∂z_c = softmax_c   (c ≠ y),      ∂ℓ/∂z_y = −Σ_{c≠y} softmax_c
 /// ```
 ///
-/// Entries below 2⁻¹⁰⁰ (in f64: 2⁻⁹⁹⁶) are 0.
+/// Entries are those of [`gradient`].
 ///
 /// # Panics
 /// As [`cross_entropy`].
@@ -282,16 +285,14 @@ pub fn cross_entropy_backward<F: Scalar>(
 ) -> RowSums {
     assert_eq!(logits.dim(), (labels.len(), terms.len()));
     let mut sums = RowSums::default();
-    let least = least_gradient::<F>();
-    let kept = |gradient: f64| if gradient.abs() < least { 0.0 } else { gradient };
     for (mut row, &label) in logits.outer_iter_mut().zip(labels) {
         let row = row.as_slice_mut().expect("the columns of logits are contiguous");
         let found = row_loss(row, label, terms);
         let factor = scale / found.total;
         for (logit, term) in row.iter_mut().zip(terms.iter()) {
-            *logit = F::narrow(kept(factor * term));
+            *logit = gradient(factor * term);
         }
-        row[label] = F::narrow(kept(-factor * found.others));
+        row[label] = gradient(-factor * found.others);
         sums += RowSums { loss: found.loss, correct: usize::from(found.correct) };
     }
     sums

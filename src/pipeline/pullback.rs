@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2, s};
 
 use super::run::RunContext;
-use crate::linalg::Scalar;
+use crate::linalg::{Scalar, kernels};
 use crate::model::folded::Folded;
 use crate::model::mlp::columns::Columns;
 use crate::model::{InTurn, Model, Network};
@@ -45,7 +45,8 @@ fn through<F: Scalar, M: Model<F>>(
             let mut logits = model.logits(&mut block);
             logits.fill(F::zero()); // the class of `=`, if there is one
             let rows = x.slice(s![i * ROWS..i * ROWS + pairs.len(), ..]);
-            logits.slice_mut(s![.., ..p]).zip_mut_with(&rows, |to, from| *to = F::narrow(*from));
+            let mut real = logits.slice_mut(s![.., ..p]);
+            real.zip_mut_with(&rows, |to, from| *to = kernels::gradient(*from));
             model.backward(&tables, pairs, &mut block, &mut sums);
         }
         let mut gradient = Params::zeros(model.layout());

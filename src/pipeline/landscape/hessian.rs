@@ -103,7 +103,7 @@ impl<'a, F: Scalar, M: Tangent<F>> Hessian<'a, F, M> {
                     let rows = outer.slice(s![at..at + pairs.len(), ..]);
                     let mut d_logits = Array2::zeros((pairs.len(), model.classes()));
                     let mut real = d_logits.slice_mut(s![.., ..p]);
-                    real.zip_mut_with(&rows, |to, from| *to = F::narrow(*from));
+                    real.zip_mut_with(&rows, |to, from| *to = kernels::gradient(*from));
                     let fixed = model.fix(&tables, pairs, block, d_logits.view(), &mut sums);
                     (fixed, model.new_shifted(pairs.len()))
                 });
@@ -232,7 +232,7 @@ fn widen_into<F: Scalar>(logits: ArrayViewMut2<'_, F>, mut z: ArrayViewMut2<'_, 
 /// The same back; 0 for classes that are none.
 fn narrow_into<F: Scalar>(z: ndarray::ArrayView2<'_, f64>, mut logits: ArrayViewMut2<'_, F>) {
     let (mut real, mut rest) = logits.view_mut().split_at(Axis(1), z.ncols());
-    real.zip_mut_with(&z, |to, from| *to = F::narrow(*from));
+    real.zip_mut_with(&z, |to, from| *to = kernels::gradient(*from));
     rest.fill(F::zero());
 }
 
