@@ -40,6 +40,7 @@ fn option(name: &str, default: usize) -> usize {
 }
 
 fn main() {
+    groundswell::cli::kernel::choose(); // as the programs do
     let (threads, steps) = (option("--threads", 2), option("--steps", 50));
     let config = Settings::preset("nanda2023").and_then(Settings::resolve).expect("a preset");
     let data = Dataset::new(&config, None).expect("a preset");

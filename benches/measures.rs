@@ -32,6 +32,7 @@ fn option(name: &str) -> Option<usize> {
 }
 
 fn main() {
+    groundswell::cli::kernel::choose(); // as the programs do
     let folder = std::env::args().nth(1).filter(|arg| !arg.starts_with("--"));
     let Some(folder) = folder else { return }; // `cargo bench` without arguments
     let threads = option("--threads").unwrap_or(2);

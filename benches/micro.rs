@@ -15,6 +15,7 @@ use groundswell::tasks::{Batch, Dataset};
 use ndarray::{Array2, Axis, s};
 
 fn main() {
+    groundswell::cli::kernel::choose(); // as the programs do
     divan::main();
 }
 

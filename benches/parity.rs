@@ -36,6 +36,7 @@ struct Args {
 }
 
 fn main() -> anyhow::Result<()> {
+    groundswell::cli::kernel::choose(); // as the programs do
     let args = Args::parse();
     let config = args.settings.clone().or(Settings::preset(&args.preset)?).resolve()?;
     groundswell::linalg::require_sound()?;

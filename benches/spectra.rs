@@ -27,6 +27,7 @@ fn option(name: &str, default: usize) -> usize {
 }
 
 fn main() {
+    groundswell::cli::kernel::choose(); // as the programs do
     let folder = std::env::args().nth(1).filter(|arg| !arg.starts_with("--"));
     let Some(folder) = folder else { return }; // `cargo bench` without arguments
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)

@@ -8,7 +8,7 @@ pub mod arrow;
 pub mod audit;
 pub mod claims;
 pub mod doctor;
-mod kernel;
+pub mod kernel;
 pub mod landscape;
 pub mod onset;
 pub mod report;
