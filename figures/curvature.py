@@ -61,7 +61,7 @@ def draw(tables: Tables) -> Figure:
                     mew=0, label=f"step {style.thousands(step)}")
     bottom.set_xscale("symlog", linthresh=1e-6)
     bottom.set_yscale("log")
-    bottom.xaxis.set_major_locator(style.SymlogTicks(lowest=-6))
+    bottom.xaxis.set_major_locator(style.SymlogTicks(lowest=-3))
     bottom.set_ylim(bottom=1e-12)
     bottom.legend(ncols=3, fontsize=5.5, loc="lower center", handletextpad=0)
     bottom.set_xlabel(f"node (nats/weight²), {loss} loss")

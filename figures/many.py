@@ -34,6 +34,8 @@ def panels(tables: Tables, table: str, height: float,
     used = axes.flat[:len(runs)]
     for ax in axes.flat[len(runs):]:
         ax.set_axis_off()
+    for ax in used[-2:]:
+        ax.tick_params(labelbottom=True)  # the one above an empty place shares its axis with it
     for ax, run in zip(used, runs):
         draw(ax, Tables(tables.folder, run))
         ax.set_title(printable(run, 30), loc="left", parse_math=False)

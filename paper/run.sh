@@ -69,14 +69,14 @@ measure_seeds() {
     fi
     local first=("$runs" --run-regex "seed-0" --out "$tables")
     if wants barriers; then
-        attempt "$bin/groundswell" landscape "${first[@]}" --between first,memorised,generalised,last
+        attempt "$bin/groundswell" landscape "${first[@]}" --between first,memorised,1000,3000,generalised,last --points 15
     fi
     if wants components components3d; then
         attempt "$bin/groundswell" landscape "${first[@]}" --plane three:first,memorised,last --grid 51
     fi
     if wants curvature; then
-        attempt "$bin/groundswell" landscape "${first[@]}" --probes 4 --lanczos 30 \
-            --curvature first,memorised,generalised,last
+        attempt "$bin/groundswell" landscape "${first[@]}" --loss train,excluded,restricted \
+            --curvature first,memorised,1000,3000,generalised,last --probes 4 --lanczos 20
     fi
 }
 
