@@ -268,15 +268,6 @@ pub struct Circuit {
     pub whole: bool,
 }
 
-impl Circuit {
-    /// The mean over both splits, from those over each.
-    #[must_use]
-    pub fn over_both(&self, train: Option<f64>, test: Option<f64>) -> f64 {
-        let (n, m) = (self.train.len() as f64, self.test.len() as f64);
-        (train.unwrap_or(0.0) * n + test.unwrap_or(0.0) * m) / (n + m)
-    }
-}
-
 impl RunContext {
     /// Read the final checkpoint and fix the key frequencies.
     ///

@@ -1,7 +1,7 @@
 //! Tables `progress`, `frequencies`, `fourier` and `neurons`: the trigonometric circuit.
 
 use super::Measure;
-use super::losses::{Losses, circuit_status, losses_of};
+use super::losses::{Losses, circuit_status, losses_of, over_both};
 use crate::circuits;
 use crate::config::Activation;
 use crate::error::Result;
@@ -55,7 +55,7 @@ fn progress(view: &View<'_>) -> Result<ProgressRow> {
         return Ok(row);
     };
     let (train, test) = (&losses.train, &losses.test);
-    let both = |train, test| Some(circuit.over_both(train, test));
+    let both = |train, test| Some(over_both(circuit, train, test));
     let (logit_fve, logit_fve_centred) = table.variance_explained(&keys);
     if run.permuted {
         return Ok(ProgressRow {

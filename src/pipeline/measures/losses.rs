@@ -4,7 +4,7 @@ use ndarray::{ArrayView2, Axis};
 
 use crate::params::Params;
 use crate::pipeline::evaluation::Evaluation;
-use crate::pipeline::run::RunContext;
+use crate::pipeline::run::{Circuit, RunContext};
 use crate::progress::{CircuitLosses, LogitTable, RowLosses};
 use crate::tables::Status;
 
@@ -76,6 +76,13 @@ pub fn landscape_status(run: &RunContext) -> Status {
     if run.sums.is_none() { Status::NotPeriodic } else { circuit_status(run) }
 }
 
+/// The mean over the inputs of both splits, from the means over each.
+#[must_use]
+pub fn over_both(circuit: &Circuit, train: Option<f64>, test: Option<f64>) -> f64 {
+    let (n, m) = (circuit.train.len() as f64, circuit.test.len() as f64);
+    (train.unwrap_or(0.0) * n + test.unwrap_or(0.0) * m) / (n + m)
+}
+
 /// What is evaluated at one point of a line: losses, and those of each algorithm alone.
 #[derive(Debug, Clone, Default)]
 pub struct PointLosses {
@@ -102,9 +109,11 @@ pub fn point_losses(run: &RunContext, params: &Params<f64>) -> PointLosses {
         (Some(CircuitLosses { train, test, .. }), Some(inputs), Some(_), false) => PointLosses {
             plain,
             excluded_loss_train: train.excluded_loss,
-            restricted_loss_all: Some(
-                inputs.over_both(train.restricted_loss, test.restricted_loss),
-            ),
+            restricted_loss_all: Some(over_both(
+                inputs,
+                train.restricted_loss,
+                test.restricted_loss,
+            )),
         },
         _ => PointLosses { plain, ..Default::default() },
     }
