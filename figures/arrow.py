@@ -1,9 +1,11 @@
 """Where each update points: the key frequencies against the others, early and over the whole run.
 
 Top: `rate_total`, how fast the update moves c_k per unit of learning rate; the band is the range of the
-frequencies that are no key and no harmonic of keys (2k, 3k, k ± k'), the line in it their median. Middle:
-`z_nonkey` of every key. Bottom: z of the mean rate over all n frequencies, sum(z)/sqrt(n), of `rate_total`
-against the mirrored directions, of `rate_ce` against permuted labels. Table `arrow`; docs/claims.md.
+frequencies that `z_nonkey` compares with, those that are no key, no harmonic of keys (2k, 3k, k ± k') and
+not above a quarter of the largest in the final W_E; the line in it is their median. Middle: `z_nonkey` of
+every key. Bottom: z of the mean rate over all frequencies, of `rate_total` over the mirrored directions
+(`z_mirror_mean`), of `rate_ce` among permuted labels (`z_label_mean`): what C4a is judged by. Tables `arrow`,
+`fourier`; docs/claims.md.
 """
 
 import numpy as np
@@ -18,16 +20,31 @@ from tables import Tables
 
 EARLY = 50  # last step of the left column, as in the rules of C4
 BAND = 3.0  # z beyond which those rules call it an arrow
-MEANS = {"z_mirror": ("mirror", "mirror"), "z_label": ("labels", "labels")}
+MEANS = {"z_mirror_mean": ("mirror", "mirror"), "z_label_mean": ("labels", "labels")}
+IN_W_E = 0.25  # of the largest norm in W_E: from there on a frequency is none to compare with
 
 
-def plain(keys: list[int], count: int) -> list[int]:
-    """Frequencies 1 to `count` that are no key k and none of 2k, 3k, k ± k' (mod p = 2 count + 1)."""
-    p = 2 * count + 1
+def order(tables: Tables, count: int) -> int:
+    """Order of the group whose frequencies are 1 to `count`: p, of a product p - 1."""
+    config = tables.configs("arrow").get(tables.run, {})
+    return 2 * count if config.get("task") in ("mul", "div") else 2 * count + 1
+
+
+def in_w_e(tables: Tables) -> set[int]:
+    """Frequencies that stand out in W_E at the last checkpoint."""
+    rows = tables.read("fourier", ["norm"])
+    rows = rows.filter((pl.col("object") == "W_E") & (pl.col("frequency") > 0)
+                       & (pl.col("step") == rows["step"].max()))
+    return set(rows.filter(pl.col("norm") > IN_W_E * pl.col("norm").max())["frequency"])
+
+
+def plain(keys: list[int], embedded: set[int], n: int) -> list[int]:
+    """Frequencies 1 to n/2 of a group of order n that are no key k, none of 2k, 3k, k ± k' (mod n), and
+    not in `embedded`."""
     taken = {m * k for k in keys for m in (1, 2, 3)}
     taken |= {k + sign * other for k in keys for other in keys for sign in (1, -1)}
-    folded = {min(k % p, -k % p) for k in taken}
-    return [k for k in range(1, count + 1) if k not in folded]
+    folded = {min(k % n, -k % n) for k in taken} | embedded
+    return [k for k in range(1, n // 2 + 1) if k not in folded]
 
 
 def rates(ax: Axes, rows: pl.DataFrame, hues: dict[int, str], others: list[int]) -> None:
@@ -56,14 +73,12 @@ def of_keys(ax: Axes, rows: pl.DataFrame, column: str, hues: dict[int, str]) -> 
 
 
 def means(ax: Axes, rows: pl.DataFrame) -> None:
-    """z of the mean over all frequencies, where none of them is null."""
+    """z of the mean over all frequencies, which is the same in all rows of a step."""
+    of_step = rows.unique(subset="step", keep="first", maintain_order=True)
     for column, (label, colour) in MEANS.items():
-        whole = pl.col(column).null_count() == 0
-        mean = rows.group_by("step").agg(
-            z=pl.when(whole).then(pl.col(column).sum() / pl.len().sqrt())).sort("step")
-        y = style.values(mean, "z")
+        y = style.values(of_step, column)
         if np.isfinite(y).any():
-            ax.plot(mean["step"].to_numpy(), y, color=style.COLOUR[colour], lw=0.9, label=label,
+            ax.plot(of_step["step"].to_numpy(), y, color=style.COLOUR[colour], lw=0.9, label=label,
                     **style.lone(y))
 
 
@@ -84,7 +99,7 @@ def draw(tables: Tables) -> Figure:
     rows = tables.read("arrow", ["is_key", "rate_total", *MEANS, "z_nonkey"])
     marks = phases.of_run(tables)
     keys = rows.filter(pl.col("is_key"))["frequency"].unique().sort().to_list()
-    hues, others = style.hues(keys), plain(keys, rows["frequency"].max())
+    hues, others = style.hues(keys), plain(keys, in_w_e(tables), order(tables, rows["frequency"].max()))
     steps = rows["step"].unique().sort().to_numpy()
     early = steps[steps <= max(EARLY, steps[:3].max())]
     typical = rows.filter(pl.col("frequency").is_in(others))["rate_total"].abs().median()

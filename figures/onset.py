@@ -1,9 +1,9 @@
 """From when on the key frequencies are beyond the others, for every run, beside its phases.
 
 A line for each run in each statistic. Black: onset of all keys together (their mean); grey ticks: onset of
-single keys. Coloured marks: t_mem, t_peak, t_drop, t_gen. At the right edge a cross where the keys have no
-onset. More than `FEW` runs are in the order of t_gen, and without single keys. Tables `onset` and
-`progress`; docs/claims.md.
+single keys. Coloured marks: t_mem, t_peak, t_drop, t_gen. At the right edge a cross where the keys never stand
+out (`status` is `not_reached`), and a grey question mark where that was not measured or cannot be. More than
+`FEW` runs are in the order of t_gen, and without single keys. Tables `onset` and `progress`; docs/claims.md.
 """
 
 import polars as pl
@@ -22,7 +22,7 @@ PHASES = {"t_mem": ("train", "s"), "t_peak": ("W_L", "D"), "t_drop": ("excluded"
 
 
 def draw(tables: Tables) -> Figure:
-    rows = tables.every("onset", ["step_onset", *PHASES])
+    rows = tables.every("onset", ["step_onset", "status", *PHASES])
     steps = tables.every("progress", [])["step"]
     runs = sorted(rows["run"].unique().to_list(), key=many.natural)
     few = len(runs) <= FEW
@@ -36,7 +36,7 @@ def draw(tables: Tables) -> Figure:
     size = min(3.2, 2.2 * (height - 2.6) / (0.26 * len(STATISTICS) * block) + 1)
     fig, ((ax,),) = style.figure(1, height=height)
 
-    without = 0
+    without = unmeasured = 0
     for number, statistic in enumerate(STATISTICS):
         part = rows.filter(pl.col("statistic") == statistic)
         for run, *times in part.select("run", *PHASES).unique(subset="run", maintain_order=True).rows():
@@ -45,15 +45,19 @@ def draw(tables: Tables) -> Figure:
             for time, (colour, marker) in zip(times, PHASES.values()):
                 if time is not None:
                     ax.plot(time, y, marker, color=style.COLOUR[colour], ms=size * 0.85, mew=0, zorder=2)
-        for run, target, step in part.select("run", "target", "step_onset").rows():
+        for run, target, step, status in part.select("run", "target", "step_onset", "status").rows():
             y = number * block + place[run]
             if step is not None and target == "keys":
                 ax.plot(step, y, "o", color="black", ms=size, mew=0, zorder=4, clip_on=False)
             elif step is not None:
                 ax.plot(step, y, "|", color="#777777", ms=size * 1.3, mew=0.7, zorder=3, clip_on=False)
-            elif target == "keys":
+            elif target == "keys" and status == "not_reached":
                 without += 1
                 ax.plot(1.025, y, "x", color="black", ms=size, mew=0.7, clip_on=False,
+                        transform=ax.get_yaxis_transform())
+            elif target == "keys":
+                unmeasured += 1
+                ax.plot(1.025, y, marker="$?$", color="#888888", ms=size * 1.4, mew=0, clip_on=False,
                         transform=ax.get_yaxis_transform())
 
     style.step_axis(ax, steps.to_numpy(), log=True)
@@ -73,6 +77,8 @@ def draw(tables: Tables) -> Figure:
                columnspacing=1.2)
     note = f"a line for each run, by {'name' if few else 't_gen'} from top to bottom"
     if without:
-        note += "; ×: the keys have no onset"
+        note += f"; ×: no onset ({without})"
+    if unmeasured:
+        note += f"; ?: not measured, or undefined ({unmeasured})"
     many.caption(fig, sorted(runs, key=many.natural), steps.to_list(), note)
     return fig

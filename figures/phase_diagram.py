@@ -2,8 +2,9 @@
 
 A cell for each `d_model` and `train_fraction`, over all runs with these. Left and right above: median step
 at which they memorise and generalise. Middle left: train accuracy of the same network on permuted labels, by
-which it is over-parameterised, under-parameterised or at the edge. The others: verdicts of C3a, C4b and C7,
-one for each run in the table. Tables `claims` and `onset`; docs/claims.md.
+which it is over-parameterised, under-parameterised or at the edge. The others: the verdict of more than half
+of a cell's runs on C3a, C4b and C7, else `?`; `±` where some support and some refute. Tables `claims` and
+`onset`; docs/claims.md.
 """
 
 import tomllib
@@ -26,7 +27,9 @@ CLAIMS = {"C3a": "C3a: circuits from the start", "C4b": "C4b: arrow to the final
 VERDICTS = {"supports": ("S", "#56B4E9"), "refutes": ("R", "#E69F00"), "undecided": ("?", "#E8E8E8"),
             "differ": ("±", "#CC79A7")}
 SIZES = {"over": "#44AA99", "edge": "#DDCC77", "under": "#882255"}
-SAME = ["task", "modulus", "architecture", "optimizer", "lr", "weight_decay"]
+# What runs of one diagram may differ in: their place, chance, and what was kept of them.
+OTHER = {"d_model", "heads", "d_mlp", "train_fraction", "split", "seed", "permute_labels",
+         "save_at", "save_optimizer"}
 Cell = tuple[int, float]
 
 
@@ -43,7 +46,7 @@ def cells(tables: Tables, judged: set[str]) -> tuple[dict[Cell, list[str]], int]
     for run, config in sorted(tables.configs("claims").items()):
         place = config.get("d_model"), config.get("train_fraction")
         if run in judged and all(isinstance(value, int | float) for value in place):
-            family = tuple(str(config.get(name)) for name in SAME)
+            family = tuple(sorted((name, str(value)) for name, value in config.items() if name not in OTHER))
             families.setdefault(family, {}).setdefault(place, []).append(run)
     if not families:
         raise TableError("table `claims`: no run says its `d_model` and `train_fraction`, so there is "
@@ -113,14 +116,16 @@ def sizes_of(grid: Grid, accuracies: dict[str, float | None], over: float | None
 
 
 def verdicts_of(grid: Grid, verdicts: dict[str, str]) -> dict[Cell, tuple[str, str]]:
-    """The verdict of all runs of a cell, or that they differ in what they decide."""
+    """The verdict of more than half of the runs of a cell, if there is one; or that some support and some
+    refute."""
     painted = {}
     for cell, runs in grid.found.items():
         counts = Counter(verdicts.get(run, "undecided") for run in runs)
-        decided = [v for v in ("supports", "refutes") if counts[v]]
-        verdict = "differ" if len(decided) == 2 else next(iter(counts)) if len(counts) == 1 else None
-        # Some decide and the others do not: the majority.
-        verdict = verdict or max(sorted(counts), key=counts.get)
+        most, count = counts.most_common(1)[0]
+        if counts["supports"] and counts["refutes"]:
+            verdict = "differ"
+        else:
+            verdict = most if 2 * count > len(runs) else "undecided"
         painted[cell] = VERDICTS.get(verdict, VERDICTS["undecided"])
     return painted
 

@@ -10,7 +10,7 @@ python=${PYTHON:-.venv/bin/python}
 here=$(dirname "$0")
 sweeps=$here/claims
 seeds=$here/seeds.toml
-minutes=100
+minutes=160
 if [ "${QUICK:-0}" != 0 ]; then
     sweeps=$here/claims/quick
     seeds=$here/quick/seeds.toml
@@ -20,14 +20,20 @@ archive=$folder/runs/claims
 tables=$folder/tables/claims
 
 echo "the essay's claims into $folder: about $minutes minutes on two cores, by estimate"
-started=$(date +%s)
+started=$SECONDS
+current=""
+# How long the stage before took, and which is next, if there is one.
 stage() {
-    echo "== $1, after $((($(date +%s) - started) / 60)) minutes"
+    [ -z "$current" ] || echo "== $current took $((SECONDS - began)) s"
+    current=${1:-}
+    began=$SECONDS
+    [ -z "$current" ] || echo "== $current, after $(((SECONDS - started) / 60)) minutes"
 }
 
-stage "training"
+stage "training of the seeds"
 "$bin/groundswell-train" sweep "$seeds" --out "$archive/seeds"
 for sweep in permuted others widths capacity; do
+    stage "training of $sweep"
     "$bin/groundswell-train" sweep "$sweeps/$sweep.toml" --out "$archive/$sweep"
 done
 
@@ -37,29 +43,46 @@ stage "measures"
 stage "arrow"
 "$bin/groundswell" arrow "$archive" --out "$tables"
 stage "shares"
-"$bin/groundswell" shares "$archive" --out "$tables" --kernel-at last
+# Between t_mem and t_gen of the seeds, where C12 looks; steps that every cadence has.
+"$bin/groundswell" shares "$archive" --out "$tables" --kernel-at 200,300,500,1000,2000,4000
 
-# Lines, planes and curvature of the five seeds alone; steps that every cadence has.
-stage "landscapes"
+# Lines, planes and curvature of the five seeds alone; steps that both cadences have. Exit code 3: some run has
+# no such checkpoint, because it has not generalised, say; the others are there.
 landscape() {
-    "$bin/groundswell" landscape "$archive" --run-regex "seeds/.*" --out "$tables" "$@"
+    local code=0
+    "$bin/groundswell" landscape "$archive" --run-regex "seeds/.*" --out "$tables" "$@" || code=$?
+    if [ "$code" -eq 3 ]; then
+        echo "landscape $*: left out of some runs, as warned above" >&2
+    elif [ "$code" -ne 0 ]; then
+        return "$code"
+    fi
 }
+stage "lines"
 landscape --between first,memorised,last
+# From one save to the next neurons keep their places; on longer ways, and to other runs, they may be put into
+# order, and the lower barrier counts.
 landscape --apart 1 --points 5
+landscape --from memorised --to last --align
 for seed in 0 1 2 3 4; do
-    landscape --from "seeds/seed-$seed:memorised" --to "seeds/seed-$(((seed + 1) % 5)):last"
+    other=seeds/seed-$(((seed + 1) % 5)):last
+    landscape --from "seeds/seed-$seed:memorised" --to "$other"
+    landscape --from "seeds/seed-$seed:memorised" --to "$other" --align
 done
+stage "planes"
 landscape --plane three:first,memorised,last --grid 31
-for place in 100 memorised 300 1000 generalised 2000; do
-    landscape --plane "random:1@$place" --grid 25
+for place in 100 memorised 300 500 1000 generalised 2000 4000; do
+    landscape --plane "random:1@$place" --grid 31
 done
+stage "curvature"
 landscape --loss excluded,restricted --top 1 --probes 4 --lanczos 10 \
-    --curvature 100,memorised,300,1000,generalised,2000,last
+    --curvature 100,memorised,300,500,1000,generalised,2000,4000,last
 
 stage "onsets and claims"
 "$bin/groundswell" onset "$archive" --out "$tables"
 "$bin/groundswell" claims "$archive" --out "$tables"
+"$python" "$here/findings.py" "$tables" "$folder/findings.md"
+stage "figures"
 "$python" figures/draw.py "$tables" "$folder/figures" arrow shares onset switch phase_diagram \
     fig10 fig11 components barriers curvature --run seeds/seed-0
-"$python" "$here/findings.py" "$tables" "$folder/findings.md"
-echo "done in $((($(date +%s) - started) / 60)) minutes: $folder/findings.md, $folder/figures"
+stage
+echo "done in $(((SECONDS - started) / 60)) minutes: $folder/findings.md, $folder/figures"

@@ -1,8 +1,9 @@
 """Write the findings from table `claims`: `python paper/findings.py TABLES OUT.md`.
 
 First what is refuted and what is undecided; then for every claim its number with the interval over runs,
-the verdict and its reason as they stand in the table, and what would change it. No verdict is typed
-here: the same table gives the same bytes, another table other findings.
+the verdict and its reason as they stand in the table, the numbers behind it, what runs of other settings
+say, and what would change it. No verdict is typed here: the same table gives the same bytes, another table
+other findings.
 
 Links to figures go to FIGURES/NAME.png, as `figures/draw.py` writes them; --figures names that folder,
 relative to OUT.md [default: figures].
@@ -11,7 +12,9 @@ relative to OUT.md [default: figures].
 import argparse
 import json
 import os
+import random
 import re
+import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +33,9 @@ class Claim:
     figure: str
     number: str
     change: str
+    # Its number is the step of this row over runs, in which one that never comes is later than all; otherwise
+    # it is the number of the verdict.
+    step: str | None = None
 
 
 CLAIMS = {
@@ -45,13 +51,14 @@ CLAIMS = {
         "`interaction` says how much depends on the order."),
     "C3a": Claim(
         "The circuits of the final algorithm grow from initialisation on", "onset",
-        "onset of the first statistic over t_mem",
+        "onset of the keys' mean logit coefficient over t_mem",
         "More frequencies that are no keys (a larger modulus), which sharpen N1 and N5; saves closer "
-        "together near step 0."),
+        "together near step 0.", step="logit_coefficient/t_mem"),
     "C3b": Claim(
         "They grow while the loss visibly falls by memorisation", "onset",
-        "onset of the first statistic over t_peak",
-        "As for C3a; and a run in which t_mem and t_peak are closer together."),
+        "onset of the keys' mean logit coefficient over t_peak",
+        "As for C3a; and a run in which t_mem and t_peak are closer together.",
+        step="logit_coefficient/t_peak"),
     "C4a": Claim(
         "From the first step on, the gradient points a little to a general algorithm", "arrow",
         "share of steps 0 to 50 with z above 3, by the stricter of the two nulls",
@@ -78,7 +85,8 @@ CLAIMS = {
     "C8": Claim(
         "The gradient points to the final algorithm the entire time", "arrow",
         "share of the saves up to t_gen with z above 3, rate of the cross-entropy",
-        "Runs without weight decay (N7), which tell the pull of the data from that of the decay."),
+        "Runs without weight decay that generalise (N7), which tell the pull of the data from that of the "
+        "decay."),
     "C9": Claim(
         "At the switch, the tuning of the final algorithm becomes faster", "switch",
         "growth of ln c_K after t_drop over that before",
@@ -105,45 +113,97 @@ CLAIMS = {
         "barrier from the memorised to the final weights (nats)",
         "A curved path between the two: a barrier on the straight one may be a bend of the valley."),
 }
+JUDGED = (pl.col("statistic") == "verdict") & (pl.col("null_id") == "none")
 # As the table says it, and as a sentence begins with it.
 OUTCOMES = {"refutes": "Refuted", "undecided": "Undecided", "supports": "Supported"}
 
 
+# Of the bootstrap: as many draws as table `claims` takes.
+DRAWS = 10_000
+
+
 def number(value: float) -> str:
-    """Four digits."""
-    return f"{value:.4g}"
+    """Four digits; a step that never comes is infinite."""
+    return "never" if value == float("inf") else f"{value:.4g}"
 
 
-def finding(claim: str, row: dict, runs: str, figures: str) -> list[str]:
-    """The section of one claim; `runs` says over how many its number is taken."""
+def spread(low: float | None, high: float | None) -> str:
+    """An interval over runs."""
+    if low is None or high is None:
+        return "no interval"
+    return f"95 % interval {number(low)} to {number(high)}"
+
+
+def steps_over_runs(rows: pl.DataFrame, statistic: str) -> tuple[list[float], list[float] | None]:
+    """Values of a step in all runs in which it was looked for, `inf` where it never comes; and the ends of the
+    95 % percentile interval of their median under resampling of runs (none of one run)."""
+    own = rows.filter((pl.col("statistic") == statistic) & (pl.col("null_id") == "none"))
+    values = [float("inf") if row["value"] is None else row["value"]
+              for row in own.sort("run").iter_rows(named=True)
+              if row["value"] is not None or row["status"] == "not_reached"]
+    if len(values) < 2:
+        return values, None
+    draw = random.Random(0)
+    medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(DRAWS))
+    return values, [medians[int(part * (DRAWS - 1))] for part in (0.025, 0.975)]
+
+
+def measured(claim: str, row: dict, of_runs: pl.DataFrame, runs: int) -> str:
+    """The number of a claim, with its interval over runs and of how many it is."""
     about = CLAIMS[claim]
-    if row["value"] is None:
-        measured = f"{about.number}: not measured."
+    if about.step:
+        values, ends = steps_over_runs(of_runs, about.step)
+        middle, (low, high) = statistics.median(values) if values else None, ends or (None, None)
+        over = f"{len(values)} of {runs} runs"
     else:
-        measured = f"{about.number}: **{number(row['value'])}**"
-        known = row["low"] is not None and row["high"] is not None
-        interval = (f"95 % interval {number(row['low'])} to {number(row['high'])}" if known
-                    else "no interval")
-        measured += f" ({interval}, {runs})."
-    if row["p"] is not None:
-        measured += f" p = {number(row['p'])}."
+        middle, low, high = row["value"], row["low"], row["high"]
+        known = of_runs.filter((pl.col("statistic") == "verdict") & (pl.col("null_id") == "none"))
+        over = f"{known['value'].count()} of {runs} runs"
+    # C10 compares runs of several sizes: its number is a count over all of them, and not over seeds.
+    inside = "a count over runs of all sizes" if claim == "C10" else f"{spread(low, high)}, {over}"
+    value = "not measured." if middle is None else f"**{number(middle)}** ({inside})."
+    return f"{about.number}: {value}" + ("" if row["p"] is None else f" p = {number(row['p'])}.")
+
+
+def behind(rows: pl.DataFrame) -> list[str]:
+    """The other numbers of a claim, one line each."""
+    own = rows.filter((pl.col("statistic") != "verdict") & (pl.col("null_id") == "none")
+                      & pl.col("value").is_not_null())
+    lines = []
+    for row in own.sort("statistic").iter_rows(named=True):
+        said = [] if row["verdict"] == "none" else [row["verdict"]]
+        said += [printable(row["reason"], 500)] if row["reason"] else []
+        lines.append(f"- `{printable(row['statistic'], 120)}` {number(row['value'])} "
+                     f"({spread(row['low'], row['high'])}){': ' if said else ''}{'; '.join(said)}")
+    return lines
+
+
+def finding(claim: str, rows: pl.DataFrame, runs: list[str], figures: str) -> list[str]:
+    """The section of one claim."""
+    about = CLAIMS[claim]
+    own = rows.filter(pl.col("claim") == claim)
+    everywhere = own.filter(pl.col("run") == "all")
+    row = next(everywhere.filter(JUDGED).iter_rows(named=True))
+    text = measured(claim, row, own.filter(pl.col("run").is_in(runs)), len(runs))
     reason = printable(row["reason"], 2_000).rstrip(".")
     status = "" if row["status"] == "ok" else f" Status: `{row['status']}`."
-    return [
+    lines = [
         f"## {claim}: {about.says}", "",
-        f"[Figure `{about.figure}`]({figures}/{about.figure}.png). " + measured[0].upper() + measured[1:],
-        "",
+        f"[Figure `{about.figure}`]({figures}/{about.figure}.png). " + text[0].upper() + text[1:], "",
         f"**{OUTCOMES[row['verdict']]}.** {reason}.{status}", "",
-        f"*What would change it:* {about.change}", "",
     ]
+    if numbers := behind(everywhere):
+        lines += ["Numbers behind it, medians over the runs that have them:", "", *numbers, ""]
+    for other in everywhere.filter(pl.col("null_id") == "N7").iter_rows(named=True):
+        lines += [f"Other settings: {printable(other['reason'], 2_000).rstrip('.')}.", ""]
+    return [*lines, f"*What would change it:* {about.change}", ""]
 
 
 def findings(tables: Tables, figures: str) -> str:
     """The whole text."""
-    columns = ["value", "low", "high", "p", "verdict", "reason", "status"]
-    rows = tables.every("claims", columns).filter(
-        (pl.col("statistic") == "verdict") & (pl.col("null_id") == "none"))
-    found = {row["claim"]: row for row in rows.filter(pl.col("run") == "all").iter_rows(named=True)}
+    rows = tables.every("claims", ["value", "low", "high", "p", "verdict", "reason", "status"])
+    verdicts = rows.filter(JUDGED & (pl.col("run") == "all"))
+    found = {row["claim"]: row for row in verdicts.iter_rows(named=True)}
     if found.keys() != CLAIMS.keys():
         odd = sorted(found.keys() ^ CLAIMS.keys())
         raise TableError(f"table `claims` has no verdict over all runs, or an unknown one, of "
@@ -164,12 +224,8 @@ def findings(tables: Tables, figures: str) -> str:
              + (f": {names}." if names else ".")
              + f" Rules: `{digest}` (BLAKE3 of the text in the metadata of the table). Numbers are medians "
              "over runs; p is after Holm's correction over the claims.", ""]
-    measured = rows.filter(pl.col("run").is_in(runs) & pl.col("value").is_not_null())
-    counts = dict(measured.group_by("claim").len().iter_rows())
     for claim in CLAIMS:
-        over = f"{counts.get(claim, 0)} of {len(runs)} runs"
-        # C10 is about runs of several sizes, and so not about those of `all`.
-        lines += finding(claim, found[claim], "runs of all sizes" if claim == "C10" else over, figures)
+        lines += finding(claim, rows, runs, figures)
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

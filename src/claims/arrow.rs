@@ -17,7 +17,7 @@
 
 use ndarray::{Array2, ArrayView2, Axis};
 
-use super::stats::z;
+use super::stats::{normal_tail, student_tail, z};
 use crate::fourier::{self, Transform};
 use crate::linalg::{kernels, matmul};
 use crate::model::folded::{Block, Folded, Pooled, Tables};
@@ -195,10 +195,51 @@ pub fn among_plain(rates: &[f64], plain: &[usize]) -> Vec<Option<f64>> {
 /// Standard score of each frequency's rate among the mirrored rates of all paired frequencies.
 #[must_use]
 pub fn among_mirrors(rates: &[f64], mirror: &[f64], group: &Group) -> Vec<Option<f64>> {
-    let n = group.order();
-    let paired = (1..=mirror.len()).filter(|k| fourier::rows_of(n, *k).len() == 2);
-    let null: Vec<f64> = paired.map(|k| mirror[k - 1]).collect();
+    let null: Vec<f64> = paired(group).map(|k| mirror[k - 1]).collect();
     rates.iter().map(|rate| z(*rate, &null)).collect()
+}
+
+/// The frequencies that do not mirror themselves.
+fn paired(group: &Group) -> impl Iterator<Item = usize> {
+    let n = group.order();
+    (1..=fourier::frequencies(n)).filter(move |k| fourier::rows_of(n, *k).len() == 2)
+}
+
+/// Standard score of the mean rate of all frequencies over that of their mirrors, by Student's paired t:
+///
+/// ```text
+/// d_k = rate_k − mirror_k,    t = √n mean(d)/s(d),    P(Z ≥ z) = P(T_{n−1} ≥ t)
+/// ```
+///
+/// with k the n paired frequencies and s their standard deviation, with n − 1. `None` for fewer than three,
+/// or if all d are equal.
+///
+/// The law of z is the standard normal one if the differences are normal, of mean 0, equally wide, and not
+/// correlated with each other. The rates themselves may be correlated: whatever moves all 2n of them alike,
+/// or a wave together with its mirror, cancels in d. What moves the sums alone, all k together, does not
+/// cancel: it is what the score is to find.
+#[must_use]
+pub fn mean_over_mirrors(rates: &[f64], mirror: &[f64], group: &Group) -> Option<f64> {
+    let gaps: Vec<f64> = paired(group).map(|k| rates[k - 1] - mirror[k - 1]).collect();
+    let n = gaps.len() as f64;
+    let t = -z(0.0, &gaps)? * n.sqrt();
+    Some(normal_score(t, n - 1.0))
+}
+
+/// The z that is as far out in the normal law as t in Student's, by bisection; at most 38, where tails leave
+/// the range of f64.
+fn normal_score(t: f64, freedom: f64) -> f64 {
+    let tail = student_tail(t.abs(), freedom);
+    let (mut low, mut high) = (0.0, 38.0);
+    while high - low > 1e-12 {
+        let middle = 0.5 * (low + high);
+        if normal_tail(middle) > tail {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low.copysign(t)
 }
 
 /// Standard score of each frequency's rate among its own rates under other labels.

@@ -59,7 +59,7 @@ impl Course {
     /// # Errors
     /// The gap, if it is not reached; likewise below.
     pub fn t_mem(&self) -> Result<i64, Gap> {
-        reached(self.phases.t_mem, "t_mem (train accuracy of 99.9 %)")
+        self.reached(self.phases.t_mem, "t_mem", "train accuracy of 99.9 %")
     }
 
     /// Step of the largest test loss before the drop.
@@ -67,7 +67,7 @@ impl Course {
     /// # Errors
     /// As [`Course::t_mem`].
     pub fn t_peak(&self) -> Result<i64, Gap> {
-        reached(self.phases.t_peak, "t_peak (the test loss does not drop after t_mem)")
+        self.reached(self.phases.t_peak, "t_peak", "the test loss does not drop after t_mem")
     }
 
     /// Where the test loss drops.
@@ -75,7 +75,7 @@ impl Course {
     /// # Errors
     /// As [`Course::t_mem`].
     pub fn t_drop(&self) -> Result<i64, Gap> {
-        reached(self.phases.t_drop, "t_drop (the test loss does not drop after t_mem)")
+        self.reached(self.phases.t_drop, "t_drop", "the test loss does not drop after t_mem")
     }
 
     /// First save with test accuracy of 99 %.
@@ -83,10 +83,22 @@ impl Course {
     /// # Errors
     /// As [`Course::t_mem`].
     pub fn t_gen(&self) -> Result<i64, Gap> {
-        reached(self.phases.t_gen, "t_gen (test accuracy of 99 %)")
+        self.reached(self.phases.t_gen, "t_gen", "test accuracy of 99 %")
     }
 
-    /// Make sure that these steps are most of the saves in a window.
+    fn reached(&self, step: Option<i64>, name: &str, meaning: &str) -> Result<i64, Gap> {
+        let missing =
+            || Gap(Lack::NotReached, format!("the run does not reach {name} ({meaning})"));
+        let step = step.ok_or_else(missing)?;
+        // Of a phase that the archive begins with nobody knows when it began.
+        if step > 0 && self.steps.first() == Some(&step) {
+            let reason = format!("{name} is not known: the checkpoints begin at step {step}");
+            return Err(Gap(Lack::Missing, reason));
+        }
+        Ok(step)
+    }
+
+    /// Make sure that these steps are most of the saves in a window, and that the saves do not begin in it.
     ///
     /// # Errors
     /// The gap, with what is there.
@@ -97,6 +109,12 @@ impl Course {
         (first, last): (i64, i64),
         steps: impl Iterator<Item = i64>,
     ) -> Result<(), Gap> {
+        let begin = self.steps.first().copied().unwrap_or(0);
+        if begin > first {
+            let reason =
+                format!("{what}: the checkpoints of {first}..{last} begin at step {begin}");
+            return Err(Gap(Lack::Missing, reason));
+        }
         let within = |step: &i64| (first..=last).contains(step);
         let saved = self.steps.iter().filter(|step| within(step)).count();
         let found = steps.filter(within).count();
@@ -129,10 +147,6 @@ fn different_sets(n: usize, k: usize) -> f64 {
         return 0.0;
     }
     (0..k).map(|i| (n - i) as f64 / (i + 1) as f64).product()
-}
-
-fn reached(step: Option<i64>, what: &str) -> Result<i64, Gap> {
-    step.ok_or_else(|| Gap(Lack::NotReached, format!("the run does not reach {what}")))
 }
 
 /// A statistic of every frequency, at the saves where it is known of all.
@@ -229,6 +243,9 @@ impl<'a> Walks<'a> {
     pub fn curse(&self, number: impl Fn(&[i64], &[f64]) -> Option<f64>) -> Vec<Compared> {
         let steps = &self.series.steps;
         let own = contrast(self.series.values.view(), &self.course.keys, &self.course.plain);
+        if own.is_empty() {
+            return Vec::new(); // no other frequencies to stand out of
+        }
         let Some(measured) = number(steps, &own) else { return Vec::new() };
         let against = |(null, drawn): (NullId, &Winners)| {
             let rows = drawn.contrast.rows().into_iter();

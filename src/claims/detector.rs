@@ -1,28 +1,41 @@
 //! The blind detector: what tools see of the final circuit that do not know it.
 //!
 //! At each save every frequency is compared, in every statistic, with the same statistic of runs on permuted
-//! labels from the same initialisation (twins) at the same step:
+//! labels (twins) at the same step:
 //! ```text
 //! t = (x − x̄)/(s √(1 + 1/n)),   p = P(T ≥ t),  T Student's with n − 1 degrees of freedom
 //! ```
 //! over the n values of all frequencies of all twins, on a log scale where a statistic is positive. Then
-//! Benjamini and Hochberg at 5 % over frequencies × statistics.
+//! Benjamini and Hochberg's rule over frequencies × statistics.
 //!
 //! Why not ranks: the smallest p of n values is 1/(n + 1). With 5 twins of 56 frequencies that is 1/281, and
 //! of 224 tests at once 16 would have to reach it together: one frequency alone is never seen. Why not the
 //! normal law: with few values its tail is too thin (at p = 10⁻³ it rejects 6.5 times too often with 10, 1.1 times with 280). Both laws take the
 //! statistic to be normal over frequencies; what the held-out twins say ([`Detector::hold_out`]) is the check of that.
 //!
-//! Frequencies of one run share its scale, so that a run whose norms are all larger is seen at every
-//! frequency. `centred` takes the median over frequencies of each run off first, and asks for frequencies
-//! that stand out of their own run.
+//! **What is rejected** is that a frequency is one of a run on permuted labels, and a run that memorises the
+//! true labels is none, at any frequency. For c_k = ⟨L, e_k⟩, e_k = √(2/p³) cos w_k(a+b−c), all k together have
+//! ```text
+//! mean over k of c_k = √(2p) ⟨L_correct − mean of L_wrong⟩,  over all inputs
+//! ```
+//! A table of the labels of a share F of the inputs, with margin M, has c_k = M F √(2p) at every k. One of
+//! permuted labels has the mean 0 and the s.d. M √(F/p). Its t is p √(2F) everywhere, without a circuit.
+//! Therefore a *key* is detected only
+//! - among frequencies that stand out of their own run: `centred` takes the median over the frequencies of each
+//!   run and save off first;
+//! - if the rejected frequencies are selective: see [`chance`].
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+mod curve;
+#[cfg(test)]
+mod tests;
 
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis};
+
+pub use curve::{Scores, auc, roc};
+
+use super::nulls::subsets::{Pool, Subsets};
+use super::rules::Rules;
 use super::stats;
-
-/// Level of Benjamini and Hochberg's rule.
-pub const LEVEL: f64 = 0.05;
 
 /// One statistic of all runs.
 #[derive(Debug, Clone)]
@@ -54,30 +67,35 @@ pub struct Detector {
     pub in_a_row: usize,
     /// Whether the median over the frequencies of each run and save is taken off
     pub centred: bool,
+    /// Largest [`chance`] at each of these saves; with 1 any rejection will do
+    pub selectivity: f64,
 }
 
-impl Default for Detector {
-    fn default() -> Self {
-        Self { level: LEVEL, in_a_row: super::onset::IN_A_ROW, centred: false }
-    }
-}
-
-/// What was seen.
-#[derive(Debug, Clone, PartialEq)]
+/// A wanted frequency that is found.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Detection {
-    /// First save from which on one of the wanted frequencies stays rejected
-    pub save: Option<usize>,
-    /// That frequency, the lowest if several begin at once
-    pub frequency: Option<usize>,
-    /// By any statistic, `[save, frequency]`
-    pub rejected: Array2<bool>,
-    /// Share of the rejected frequencies that are none of the wanted, by save; 0 where nothing is rejected
-    pub others: Vec<f64>,
-    /// −log₁₀ of the smallest p, by save: what an ROC curve is drawn over
-    pub score: Vec<f64>,
+    /// First save from which on it stays rejected
+    pub save: usize,
+    /// The lowest if several begin at once
+    pub frequency: usize,
+    /// The largest [`chance`] at the saves of the row
+    pub chance: f64,
 }
 
 impl Detector {
+    /// The one that claims are judged by: centred and selective.
+    #[must_use]
+    pub fn new(rules: &Rules) -> Self {
+        let (level, selectivity) = (rules.c13.level, rules.c13.selectivity);
+        Self { level, in_a_row: rules.nulls.in_a_row, centred: true, selectivity }
+    }
+
+    /// The same, neither centred nor selective.
+    #[must_use]
+    pub fn literal(self) -> Self {
+        Self { centred: false, selectivity: 1.0, ..self }
+    }
+
     /// p-values, `[save, statistic, frequency]`. A value that cannot be compared has p = 1: where no
     /// logarithm is, or where fewer than three values of the twins are, or all are equal.
     ///
@@ -115,60 +133,122 @@ impl Detector {
         values.into_iter().map(|x| Some(x? - centre)).collect()
     }
 
-    /// Reject, and look for the first of the `wanted` frequencies that stays so: the final keys, or all
-    /// frequencies to count false discoveries. `p` is `[save, statistic, frequency]`.
+    /// The frequencies that are rejected in any statistic, `[save, frequency]`; `p` is
+    /// `[save, statistic, frequency]`.
     #[must_use]
-    pub fn detect(&self, p: ArrayView3<'_, f64>, wanted: &[usize]) -> Detection {
+    pub fn rejected(&self, p: ArrayView3<'_, f64>) -> Array2<bool> {
         let (saves, _, frequencies) = p.dim();
         let mut rejected = Array2::from_elem((saves, frequencies), false);
-        let (mut others, mut score) = (Vec::new(), Vec::new());
         for (p, mut rejected) in p.outer_iter().zip(rejected.rows_mut()) {
             let all: Vec<f64> = p.iter().copied().collect(); // [statistic, frequency]
-            let adjusted = stats::benjamini_hochberg(&all);
-            for (test, adjusted) in adjusted.iter().enumerate() {
+            for (test, adjusted) in stats::benjamini_hochberg(&all).iter().enumerate() {
                 rejected[test % frequencies] |= *adjusted <= self.level;
             }
-            let is = |wanted_ones: bool| {
-                let seen = (1..=frequencies).filter(|k| rejected[k - 1]);
-                seen.filter(|k| wanted.contains(k) == wanted_ones).count() as f64
-            };
-            let (of_wanted, of_others) = (is(true), is(false));
-            others.push(of_others / (of_wanted + of_others).max(1.0));
-            // The smallest positive number keeps the score finite where a tail underflows.
-            let smallest = all.iter().copied().fold(1.0, f64::min).max(f64::MIN_POSITIVE);
-            score.push(-smallest.log10());
         }
-        let stays = |k: usize| {
-            let mut row = 0;
-            rejected.column(k - 1).iter().enumerate().find_map(|(save, is)| {
-                row = if *is { row + 1 } else { 0 };
-                (row == self.in_a_row.max(1)).then(|| save + 1 - row)
-            })
-        };
-        let first = wanted.iter().filter_map(|k| Some((stays(*k)?, *k))).min();
-        Detection {
-            save: first.map(|(save, _)| save),
-            frequency: first.map(|(_, k)| k),
-            rejected,
-            others,
-            score,
-        }
+        rejected
     }
 
-    /// Each twin in turn looked at as if it were a run, against the other twins: every discovery is false.
-    /// Fewer than two twins have no others.
+    /// The first of the `wanted` frequencies that stays among the `rejected`, `[save, frequency]`.
     #[must_use]
-    pub fn hold_out(&self, statistics: &[Statistic<'_>]) -> Vec<Detection> {
+    pub fn detect(&self, rejected: ArrayView2<'_, bool>, wanted: &[usize]) -> Option<Detection> {
+        let chances: Vec<f64> =
+            rejected.rows().into_iter().map(|rejected| chance(rejected, wanted)).collect();
+        let length = self.in_a_row.max(1);
+        let stays = |k: usize| {
+            let mut row = 0;
+            rejected.column(k - 1).iter().zip(&chances).enumerate().find_map(
+                |(save, (is, chance))| {
+                    row = if *is && *chance <= self.selectivity { row + 1 } else { 0 };
+                    (row == length).then(|| save + 1 - length)
+                },
+            )
+        };
+        let (save, frequency) = wanted.iter().filter_map(|k| Some((stays(*k)?, *k))).min()?;
+        let chance = chances[save..save + length].iter().copied().fold(0.0, f64::max);
+        Some(Detection { save, frequency, chance })
+    }
+
+    /// What is rejected of each twin in turn, looked at as if it were a run, against the other twins: every
+    /// discovery is false. Fewer than two twins have no others.
+    #[must_use]
+    pub fn hold_out(&self, statistics: &[Statistic<'_>]) -> Vec<Array2<bool>> {
         let twins = statistics.iter().map(|s| s.twins.len()).min().unwrap_or(0);
         let held = (0..twins).filter(|_| twins > 1).map(|held| {
             let statistics: Vec<Statistic<'_>> =
                 statistics.iter().map(|statistic| statistic.of_twin(held)).collect();
-            let p = self.p_values(&statistics);
-            let all: Vec<usize> = (1..=p.dim().2).collect();
-            self.detect(p.view(), &all)
+            self.rejected(self.p_values(&statistics).view())
         });
         held.collect()
     }
+
+    /// How often this detector finds keys that are none: the share of random sets of `size` frequencies, `draws`
+    /// of them on each held-out twin, of which one is detected. `None` without twins, or if more than half
+    /// of the frequencies make a set.
+    #[must_use]
+    pub fn false_alarms(
+        &self,
+        held_out: &[Array2<bool>],
+        size: usize,
+        draws: usize,
+        seed: u64,
+    ) -> Option<f64> {
+        let (first, others) =
+            (1..=held_out.first()?.ncols()).partition::<Vec<_>, _>(|k| *k <= size);
+        let sets = Subsets::new(&first, &others, Pool::Exchanged, draws, seed)?;
+        let found = |twin: &Array2<bool>| {
+            sets.sets().filter(|set| self.detect(twin.view(), set).is_some()).count()
+        };
+        let all: usize = held_out.iter().map(found).sum();
+        Some(all as f64 / (held_out.len() * sets.sets().count()) as f64)
+    }
+
+    /// How clearly each frequency is seen: the largest s so that one of its p-values stays at or below
+    /// 10^(−s) for so many saves in a row; 0 if there are fewer saves. `p` is `[save, statistic, frequency]`.
+    #[must_use]
+    pub fn scores(&self, p: ArrayView3<'_, f64>) -> Vec<f64> {
+        // The smallest positive number keeps a score finite where a tail underflows.
+        let smallest =
+            p.map_axis(Axis(1), |p| p.fold(1.0, |a: f64, b| a.min(*b)).max(f64::MIN_POSITIVE));
+        let of_frequency = |p: ArrayView1<'_, f64>| {
+            let rows = p.windows(self.in_a_row.max(1)).into_iter();
+            rows.map(|row| -row.fold(0.0, |a: f64, b| a.max(*b)).log10()).fold(0.0, f64::max)
+        };
+        smallest.columns().into_iter().map(of_frequency).collect()
+    }
+}
+
+/// The chance that so many of the `wanted` frequencies are among the rejected: h of them among r of n,
+/// ```text
+/// P(X ≥ h) = Σ_{i ≥ h} C(|K|, i) C(n − |K|, r − i)/C(n, r)
+/// ```
+/// Exact if the rejected frequencies have nothing to do with the wanted ones, which the detector does not
+/// know. If all are rejected it is 1.
+#[must_use]
+pub fn chance(rejected: ArrayView1<'_, bool>, wanted: &[usize]) -> f64 {
+    let hits = wanted.iter().filter(|k| rejected[**k - 1]).count();
+    let drawn = rejected.iter().filter(|is| **is).count();
+    hypergeometric_tail(hits, wanted.len(), drawn, rejected.len())
+}
+
+/// `P(X ≥ hits)` if `drawn` of `all` things are drawn, of which `good` are good.
+fn hypergeometric_tail(hits: usize, good: usize, drawn: usize, all: usize) -> f64 {
+    if hits == 0 {
+        return 1.0;
+    }
+    let ln_choose = |n: usize, k: usize| {
+        let ln_factorial = |n: usize| libm::lgamma(n as f64 + 1.0);
+        ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)
+    };
+    let possible = (hits..=good.min(drawn)).filter(|i| drawn - i <= all - good);
+    let of =
+        |i: usize| ln_choose(good, i) + ln_choose(all - good, drawn - i) - ln_choose(all, drawn);
+    possible.map(|i| of(i).exp()).sum::<f64>().min(1.0)
+}
+
+/// The smallest [`chance`] that there can be: all keys are rejected, and nothing else.
+#[must_use]
+pub fn smallest_chance(keys: usize, frequencies: usize) -> f64 {
+    hypergeometric_tail(keys, keys, keys, frequencies)
 }
 
 /// The law of one more value, given some of a normal law.
@@ -190,177 +270,5 @@ impl Law {
 
     fn tail(self, x: f64) -> f64 {
         stats::student_tail((x - self.mean) / self.spread, self.freedom)
-    }
-}
-
-/// Share of the negatives and of the positives at or above each score, from `[0, 0]` to `[1, 1]`: false
-/// against true positives. Empty without both.
-#[must_use]
-pub fn roc(positive: &[f64], negative: &[f64]) -> Vec<[f64; 2]> {
-    if positive.is_empty() || negative.is_empty() {
-        return Vec::new();
-    }
-    let mut scores = [positive, negative].concat();
-    scores.sort_by(|a, b| b.total_cmp(a));
-    scores.dedup();
-    let share = |values: &[f64], score: f64| {
-        values.iter().filter(|x| **x >= score).count() as f64 / values.len() as f64
-    };
-    let points = scores.into_iter().map(|score| [share(negative, score), share(positive, score)]);
-    std::iter::once([0.0, 0.0]).chain(points).collect()
-}
-
-/// Area under [`roc`]: the chance that a positive scores above a negative, ties half. `None` without both.
-#[must_use]
-pub fn auc(positive: &[f64], negative: &[f64]) -> Option<f64> {
-    let of_pair = |a: f64, b: f64| match a.total_cmp(&b) {
-        std::cmp::Ordering::Greater => 1.0,
-        std::cmp::Ordering::Equal => 0.5,
-        std::cmp::Ordering::Less => 0.0,
-    };
-    let pairs = positive.iter().flat_map(|a| negative.iter().map(move |b| of_pair(*a, *b)));
-    let all = positive.len() * negative.len();
-    (all > 0).then(|| pairs.sum::<f64>() / all as f64)
-}
-
-#[cfg(test)]
-mod tests {
-    use rand::SeedableRng;
-    use rand_chacha::ChaCha8Rng;
-    use rand_distr::{Distribution, StandardNormal};
-
-    use super::*;
-
-    const SAVES: usize = 40;
-    const FREQUENCIES: usize = 28;
-
-    /// Statistics of a run and its twins without any difference: a norm (log-normal) and a coefficient,
-    /// each frequency an autoregressive process so that saves in a row depend on each other.
-    fn alike(runs: usize, seed: u64) -> [Vec<Array2<f64>>; 2] {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut one = |log: bool| {
-            let mut values = Array2::zeros((SAVES, FREQUENCIES));
-            for k in 0..FREQUENCIES {
-                let mut x: f64 = StandardNormal.sample(&mut rng);
-                for save in 0..SAVES {
-                    let noise: f64 = StandardNormal.sample(&mut rng);
-                    x = 0.8 * x + 0.6 * noise;
-                    values[[save, k]] = if log { (0.3 * x).exp() } else { x };
-                }
-            }
-            values
-        };
-        [true, false].map(|log| (0..runs).map(|_| one(log)).collect())
-    }
-
-    fn statistics(runs: &[Vec<Array2<f64>>; 2]) -> Vec<Statistic<'_>> {
-        let [norms, coefficients] = runs;
-        [("norm", true, norms), ("coefficient", false, coefficients)]
-            .map(|(name, log, runs)| Statistic {
-                name,
-                log,
-                own: runs[0].view(),
-                twins: runs[1..].iter().map(|run| run.view()).collect(),
-            })
-            .into()
-    }
-
-    /// A component that grows from 0 to 8 s.d. in 40 saves is detected while it is still small, and is the
-    /// only one.
-    #[test]
-    fn a_planted_component_is_found() {
-        for centred in [false, true] {
-            let detector = Detector { centred, ..Detector::default() };
-            let mut runs = alike(6, 1);
-            for save in 0..SAVES {
-                runs[1][0][[save, 4]] += 8.0 * save as f64 / SAVES as f64;
-                runs[0][0][[save, 4]] *= (0.3 * 8.0 * save as f64 / SAVES as f64).exp();
-            }
-            let found = detector.detect(detector.p_values(&statistics(&runs)).view(), &[5, 9]);
-            assert_eq!(found.frequency, Some(5));
-            assert!((10..30).contains(&found.save.unwrap()), "{found:?}");
-            assert_eq!(*found.others.last().unwrap(), 0.0);
-            assert!(found.rejected[[SAVES - 1, 4]] && found.score[SAVES - 1] > 8.0);
-        }
-    }
-
-    /// Without a difference a save has any rejection in at most 5 % of cases (for a true null throughout, Benjamini
-    /// and Hochberg's rule keeps the chance of one), up to the binomial error; and no frequency stays
-    /// rejected for five saves.
-    #[test]
-    fn runs_that_are_alike_are_not_told_apart() {
-        let (mut saves, mut rejecting, mut detected) = (0, 0, 0);
-        for seed in 0..60 {
-            let runs = alike(4, 100 + seed);
-            for found in Detector::default().hold_out(&statistics(&runs)) {
-                // Every tenth: saves further apart are nearly independent (0.8¹⁰ = 0.1).
-                let any = |save: &usize| found.rejected.row(*save).iter().any(|is| *is);
-                rejecting += (0..SAVES).step_by(10).filter(any).count();
-                saves += SAVES.div_ceil(10);
-                detected += usize::from(found.save.is_some());
-            }
-        }
-        let expected = 0.05 * saves as f64;
-        assert!(
-            (rejecting as f64 - expected).abs() < 3.5 * expected.sqrt(),
-            "{rejecting} of {saves}"
-        );
-        assert!(detected <= 2, "{detected} of 180 detected");
-    }
-
-    /// With twins of few values p-values are uniform by Student's law, and not by the normal one.
-    #[test]
-    fn tails_are_those_of_one_more_value() {
-        let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let (mut student, mut normal) = (0, 0);
-        let draws = 40_000;
-        for _ in 0..draws {
-            let null: Vec<f64> = (0..10).map(|_| StandardNormal.sample(&mut rng)).collect();
-            let x: f64 = StandardNormal.sample(&mut rng);
-            let law = Law::of(&null).unwrap();
-            student += usize::from(law.tail(x) <= 0.001);
-            normal += usize::from(stats::normal_tail((x - law.mean) / law.spread) <= 0.001);
-        }
-        assert!((20..=62).contains(&student), "{student}"); // 40 ± 3.5 · 6.3
-        assert!(normal > 5 * student, "{normal} against {student}");
-    }
-
-    #[test]
-    fn what_cannot_be_compared_is_not_rejected() {
-        let own = Array2::from_elem((3, 2), -1.0);
-        let twin = Array2::from_elem((3, 2), 1.0);
-        let of = |log, own: &Array2<f64>| {
-            let (own, twins) = (own.view(), vec![twin.view(), twin.view()]);
-            let statistic = Statistic { name: "any", log, own, twins };
-            Detector::default().p_values(&[statistic])
-        };
-        assert!(of(true, &own).iter().all(|p| *p == 1.0)); // no logarithm
-        assert!(of(false, &own).iter().all(|p| *p == 1.0)); // no spread
-        assert!(Detector::default().hold_out(&[]).is_empty());
-    }
-
-    /// A run that is larger at every frequency is seen everywhere, unless it is centred.
-    #[test]
-    fn centring_takes_the_scale_of_a_run_away() {
-        let mut runs = alike(5, 3);
-        runs.iter_mut().for_each(|runs| runs[0].mapv_inplace(|x| 20.0 + 20.0 * x.abs()));
-        let rejected = |centred| {
-            let detector = Detector { centred, ..Detector::default() };
-            let mut statistics = statistics(&runs);
-            statistics.truncate(1); // the scale of a norm is a summand of its logarithm
-            let found = detector.detect(detector.p_values(&statistics).view(), &[1]);
-            found.rejected.iter().filter(|is| **is).count()
-        };
-        assert_eq!(rejected(false), SAVES * FREQUENCIES);
-        assert!(rejected(true) < SAVES * FREQUENCIES / 50, "{}", rejected(true));
-    }
-
-    #[test]
-    fn roc_by_hand() {
-        let (positive, negative) = ([3.0, 2.0], [2.0, 1.0]);
-        let expected = [[0.0, 0.0], [0.0, 0.5], [0.5, 1.0], [1.0, 1.0]];
-        assert_eq!(roc(&positive, &negative), expected);
-        assert_eq!(auc(&positive, &negative), Some(0.875));
-        assert_eq!((auc(&[], &negative), roc(&[], &negative)), (None, vec![]));
     }
 }

@@ -143,9 +143,9 @@ sections! {
     /// C11.
     c11, C11 { rise: f64, least_steps: usize, spearman: Bounds }
     /// C12.
-    c12, C12 { interference: Bounds }
+    c12, C12 { interference: Bounds, least_saves: usize }
     /// C13.
-    c13, C13 { level: f64, early: f64, least_twins: usize }
+    c13, C13 { level: f64, selectivity: f64, early: f64, least_twins: usize }
     /// C14.
     c14, C14 { barrier: f64, of_end: f64, alike: f64, least_lines: usize }
 }
@@ -198,7 +198,10 @@ impl Values {
             .or_else(|| bounds("c9.rate", &self.c9.rate))
             .or_else(|| bounds("c11.spearman", &self.c11.spearman))
             .or_else(|| bounds("c12.interference", &self.c12.interference))
+            .or_else(|| some("c12.least_saves", self.c12.least_saves))
             .or_else(|| inside("c13.level", self.c13.level))
+            .or_else(|| inside("c13.selectivity", self.c13.selectivity))
+            .or_else(|| share("c13.early", self.c13.early))
             .or_else(|| some("c13.least_twins", self.c13.least_twins))
     }
 }

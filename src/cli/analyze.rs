@@ -4,7 +4,8 @@ use super::work::WorkArgs;
 use crate::dynamics::trajectory::Weighting;
 use crate::pipeline::evaluation::Precision;
 use crate::pipeline::measures::MeasureKind;
-use crate::pipeline::run::{Choices, Places};
+use crate::pipeline::places::Places;
+use crate::pipeline::run::Choices;
 use crate::progress::{KeyRule, Protocol};
 
 /// Measure every checkpoint of an archive and write the tables.

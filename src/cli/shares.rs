@@ -4,7 +4,8 @@ use super::work::WorkArgs;
 use crate::dynamics::trajectory::Weighting;
 use crate::pipeline::evaluation::Precision;
 use crate::pipeline::measures::MeasureKind;
-use crate::pipeline::run::{Choices, Places};
+use crate::pipeline::places::Places;
+use crate::pipeline::run::Choices;
 use crate::progress::{KeyRule, Protocol};
 
 /// Which part of the logits the loss owes its fall to: the key frequencies or the rest.
@@ -18,7 +19,7 @@ use crate::progress::{KeyRule, Protocol};
 /// groundswell shares runs/demo --out tables/ --kernel-at first,1000,last
 #[derive(Debug, clap::Args)]
 pub struct SharesArgs {
-    /// Checkpoints for which gradient_cosine_train and kernel_cross are computed, with commas between
+    /// Checkpoints for which gradient_cosine_train and the kernel columns are computed, with commas between
     /// them, or all; a checkpoint of the paper's network takes three seconds of one core [default: none]
     #[arg(long, value_name = "first|last|STEP|all")]
     pub kernel_at: Option<Places>,

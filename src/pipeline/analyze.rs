@@ -145,8 +145,10 @@ impl Job {
         let progress = Progress::of(&others, units, journal, |line| inputs.are_unchanged(line));
         let is_stale = |(kind, lines): (MeasureKind, Vec<Option<&Line>>)| {
             let known: Option<Vec<&Line>> = lines.into_iter().collect();
+            let kept = output.parameters(kind.name());
             let now = known.map(|lines| merge::provenance(&others, kind, &lines));
-            (now.as_ref() != output.parameters(kind.name())).then_some(kind.name())
+            let is_same = now.is_some_and(|now| merge::is_same(kept, &now));
+            (!is_same).then_some(kind.name())
         };
         let stale: Vec<&str> = progress.lines.into_iter().filter_map(is_stale).collect();
         if stale.is_empty() {

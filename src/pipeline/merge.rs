@@ -107,7 +107,31 @@ pub(super) fn provenance(plan: &Plan, kind: MeasureKind, lines: &[&Line]) -> Val
     json!({
         "blocks": hasher.finalize().to_hex().as_str(),
         "parameters": plan.measures.get(&kind),
+        "inputs": inputs(plan, lines),
     })
+}
+
+/// Digest of the checkpoints of every run, by which tables of several measures are compared; without runs
+/// of which some could not be read.
+fn inputs<'a>(plan: &'a Plan, lines: &[&Line]) -> BTreeMap<&'a str, String> {
+    let read = lines.iter().flat_map(|line| line.files.iter());
+    let read = read.filter_map(|read| Some((read.file.as_str(), read.blake3.as_deref()?)));
+    let read: BTreeMap<&str, &str> = read.collect();
+    let of_run = |run: &'a plan::PlannedRun| {
+        let mut hasher = blake3::Hasher::new();
+        for checkpoint in &run.checkpoints {
+            let digest = read.get(checkpoint.file.as_str())?;
+            hasher.update(checkpoint.file.as_bytes()).update(b" ").update(digest.as_bytes());
+        }
+        Some((run.name.as_str(), hasher.finalize().to_hex().to_string()))
+    };
+    plan.runs.iter().filter_map(of_run).collect()
+}
+
+/// Whether what the manifest keeps of a measure is this. (The blocks decide the inputs, which older
+/// versions did not write.)
+pub(super) fn is_same(kept: Option<&Value>, now: &Value) -> bool {
+    kept.is_some_and(|kept| ["blocks", "parameters"].iter().all(|part| kept[*part] == now[*part]))
 }
 
 /// Whether the tables in the folder are those of these blocks.
@@ -122,7 +146,7 @@ pub(super) fn is_joined(
 ) -> Result<bool> {
     let mut tables = vec![<FailureRow as tables::Row>::TABLE];
     for (kind, lines) in lines {
-        if output.parameters(kind.name()) != Some(&provenance(plan, *kind, lines)) {
+        if !is_same(output.parameters(kind.name()), &provenance(plan, *kind, lines)) {
             return Ok(false);
         }
         tables.extend(kind.tables());

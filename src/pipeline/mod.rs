@@ -26,6 +26,7 @@ pub mod measures;
 pub mod merge;
 pub mod output;
 mod patience;
+pub mod places;
 mod pullback;
 pub mod run;
 mod sharded;

@@ -2,11 +2,11 @@
 //! final checkpoint.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::evaluation::Precision;
+use super::places::{Place, Places};
 use super::{keys, patience};
 use crate::archive::{Archive, Header, Run};
 use crate::claims::nulls::Permutations;
@@ -31,58 +31,6 @@ pub struct Choices {
     pub kernel_at: Places,
     /// Of the labels, in table arrow
     pub labels: Permutations,
-}
-
-/// Checkpoints of every run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Places {
-    All,
-    /// `first`, `last`, or a step; a run that has not saved it has none
-    Some(Vec<Place>),
-}
-
-/// One checkpoint of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    First,
-    Last,
-    Step(u64),
-}
-
-impl Places {
-    /// No checkpoint.
-    pub const NONE: Self = Self::Some(Vec::new());
-}
-
-impl FromStr for Places {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        if text == "all" {
-            return Ok(Self::All);
-        }
-        let place = |word: &str| match word {
-            "first" => Ok(Place::First),
-            "last" => Ok(Place::Last),
-            _ => word.parse().map(Place::Step).map_err(|_| {
-                let help = "write all, or first, last and steps, with commas between them";
-                Error::setting("at", format!("`{word}` is no step"), help)
-            }),
-        };
-        text.split(',').map(place).collect::<Result<_>>().map(Self::Some)
-    }
-}
-
-impl fmt::Display for Places {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Some(places) = self else { return f.write_str("all") };
-        let word = |place: &Place| match place {
-            Place::First => "first".to_owned(),
-            Place::Last => "last".to_owned(),
-            Place::Step(step) => step.to_string(),
-        };
-        f.write_str(&places.iter().map(word).collect::<Vec<_>>().join(","))
-    }
 }
 
 impl Default for Choices {
@@ -230,6 +178,8 @@ fn first_shapes(run: &Run) -> BTreeMap<String, Vec<usize>> {
 pub struct RunContext {
     pub name: String,
     pub net: Network,
+    /// Where its weights are that training leaves alone
+    pub frozen: Vec<Range<usize>>,
     pub data: Dataset,
     /// All labelled inputs, ascending.
     pub all: Vec<usize>,
@@ -292,9 +242,11 @@ impl RunContext {
         let group = own_group.unwrap_or_else(|| Group::additive(config.modulus));
         let sum_of = |input| Some(group.index(Along::Sum, group.pair(input)?));
         let adds = circuit.as_ref().is_some_and(|circuit| circuit.whole);
+        let net = Network::new(config);
         let mut context = Self {
             name: run.name.clone(),
-            net: Network::new(config),
+            frozen: net.frozen(config.biases),
+            net,
             all: (0..data.labels.len()).filter(|input| data.labels[*input].is_some()).collect(),
             permuted: config.permute_labels.is_some(),
             sums: (adds && config.permute_labels.is_none())
@@ -308,11 +260,7 @@ impl RunContext {
             keys_missing: None,
             io_timeout: run.io_timeout,
             choices: choices.clone(),
-            ends: run
-                .checkpoints
-                .first()
-                .map(|c| c.step)
-                .zip(run.checkpoints.last().map(|c| c.step)),
+            ends: ends(run),
         };
         if context.circuit.is_some() {
             match keys::fixed(run, &context, archive) {
@@ -326,22 +274,18 @@ impl RunContext {
     /// Whether the tables on request are made of the checkpoint of this step.
     #[must_use]
     pub fn is_chosen(&self, step: u64) -> bool {
-        self.is_among(&self.choices.at, step)
+        self.choices.at.has(step, self.ends)
     }
 
     /// Whether `shares` looks at gradients and tangent kernels at the checkpoint of this step.
     #[must_use]
     pub fn has_kernel(&self, step: u64) -> bool {
-        self.is_among(&self.choices.kernel_at, step)
+        self.choices.kernel_at.has(step, self.ends)
     }
 
-    fn is_among(&self, places: &Places, step: u64) -> bool {
-        let Places::Some(places) = places else { return true };
-        places.iter().any(|place| match place {
-            Place::First => self.ends.is_some_and(|(first, _)| first == step),
-            Place::Last => self.ends.is_some_and(|(_, last)| last == step),
-            Place::Step(wanted) => *wanted == step,
-        })
+    /// Take the checkpoints that the run has now for all that it has.
+    pub(super) fn end_with(&mut self, run: &Run) {
+        self.ends = ends(run);
     }
 
     /// Modulus.
@@ -387,6 +331,12 @@ impl RunContext {
             _ => None,
         }
     }
+}
+
+/// The first and the last step of a run.
+fn ends(run: &Run) -> Option<(u64, u64)> {
+    let (first, last) = run.checkpoints.first().zip(run.checkpoints.last())?;
+    Some((first.step, last.step))
 }
 
 /// `14,35,41`

@@ -147,7 +147,7 @@ fn align(
     }
     let mut newer = 0;
     for planned in &frozen.runs {
-        let Some((mut run, subject, now)) = here.remove(&planned.name) else {
+        let Some((mut run, mut subject, now)) = here.remove(&planned.name) else {
             return Err(other(format!("run {} is there, and not in this archive", planned.name)));
         };
         if (&now.subject, &now.circuit) != (&planned.subject, &planned.circuit) {
@@ -182,6 +182,10 @@ fn align(
             return Err(other(format!("{file} is step {there} there, {here} here")));
         }
         newer += files.len();
+        // `last` is that of the plan.
+        if let Some(context) = &mut subject.network {
+            context.end_with(&run);
+        }
         archive.runs.push(run);
         subjects.push(subject);
     }

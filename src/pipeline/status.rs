@@ -64,7 +64,7 @@ pub fn status(tables: &Path) -> Result<Status> {
     let failures = merge::failures(&plan, &lines).len();
     let listed = output::read_manifest(tables)?.parameters;
     let is_of = |(kind, lines): (&MeasureKind, &Vec<&Line>)| {
-        listed.get(kind.name()) == Some(&merge::provenance(&plan, *kind, lines))
+        merge::is_same(listed.get(kind.name()), &merge::provenance(&plan, *kind, lines))
     };
     let is_joined = is_complete && lines.iter().all(is_of);
     let checkpoints = plan.checkpoints();

@@ -85,8 +85,8 @@ table! {
 table! {
     /// How far what one row of F W_L reads off the neurons is the wave that it writes.
     ///
-    /// f = F[2k−1] W_L N over the inputs; the share of the variance of f that cos w_k(a+b) has, and the
-    /// same with F[2k] and sin w_k(a+b). Table 1 of the paper, for every frequency.
+    /// f is row 2k−1 of F W_L times N, over the inputs; the share of the variance of f that cos w_k(a+b)
+    /// has, and the same with row 2k and sin w_k(a+b). Table 1 of the paper, for every frequency.
     struct ReadoutRow, table "readouts", version 1, key [run, step, frequency];
 
     /// Run name: the name of its folder.

@@ -12,7 +12,7 @@ table! {
     /// gradient of the training loss as it is optimised, m̂ and v̂ the moments of AdamW after taking in g,
     /// λ the weight decay. The four columns about W_E and W_U are sums over the two rows (cosine, sine) of k
     /// in the Fourier basis over tokens and over classes; they add up over frequencies.
-    struct ArrowRow, table "arrow", version 1, key [run, step, frequency];
+    struct ArrowRow, table "arrow", version 2, key [run, step, frequency];
 
     /// Run name: the name of its folder.
     run: String,
@@ -35,8 +35,12 @@ table! {
     z_nonkey: Option<f64>,
     /// (`rate_total` − mean)/s.d. over the rates of all cos w_k(a−b−c), the mirrored directions.
     z_mirror: Option<f64>,
-    /// (`rate_ce` − mean)/s.d. over 100 permutations of the training labels, at the same weights; on
-    /// request.
+    /// The mean over frequencies of `rate_total` less the rate of the mirrored direction, in its standard
+    /// errors: Student's paired t, as the normal score with the same tail; the same in all rows of a
+    /// step.
+    z_mirror_mean: Option<f64>,
+    /// (`rate_ce` − mean)/s.d. over permutations of the training labels, `--labels` of them, at the same
+    /// weights; at the steps of `--labels-at`.
     z_label: Option<f64>,
     /// The mean of `rate_ce` over all frequencies in standard scores of its means under the same
     /// permutations; the same in all rows of a step.
@@ -58,7 +62,7 @@ table! {
     ///
     /// L = mean + L_K + L_R as in `progress`. v(S) = CE(mean + Σ_{X∈S} L_X); KR is both.
     /// Shapley's share of K is ½[(v(∅)−v(K)) + (v(R)−v(KR))], that of the rest likewise.
-    struct SharesRow, table "shares", version 1, key [run, step];
+    struct SharesRow, table "shares", version 2, key [run, step];
 
     /// Run name: the name of its folder.
     run: String,
@@ -115,11 +119,16 @@ table! {
     /// Cosine of the gradients of CE(L − L_K) and CE(mean + L_K) with respect to the weights, training
     /// pairs; of the checkpoints asked for.
     gradient_cosine_train: Option<f64>,
-    /// ‖J_K J_Rᵀ‖/√(‖J_K J_Kᵀ‖ ‖J_R J_Rᵀ‖), Frobenius norms, with J_X = ∂L_X/∂θ over all inputs and
-    /// classes: 0 if no weight moves both parts. Estimated with 16 random vectors; of the checkpoints
-    /// asked for.
+    /// ‖J_K J_Rᵀ‖/(‖J_K‖ ‖J_R‖), Frobenius norms, with J_X = ∂L_X/∂θ over all inputs and classes: 0 if
+    /// no weight moves both parts. Estimated with 16 random vectors, less its bias by the jackknife; of
+    /// the checkpoints asked for.
+    kernel_cross_jacobian: Option<f64>,
+    /// Standard error of `kernel_cross_jacobian`, by the jackknife over the vectors.
+    kernel_cross_jacobian_standard_error: Option<f64>,
+    /// The same with √(‖J_K J_Kᵀ‖ ‖J_R J_Rᵀ‖) below the line, the norms of the kernels: 1 if both parts
+    /// move the weights alike. Never smaller.
     kernel_cross: Option<f64>,
-    /// Standard error of `kernel_cross`, by the jackknife over the vectors.
+    /// Standard error of `kernel_cross`.
     kernel_cross_standard_error: Option<f64>,
     /// `ok`, or why measures are null.
     status: Status,

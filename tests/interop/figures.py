@@ -169,6 +169,20 @@ def test_several(tables: Path, work: Path) -> int:
     return len(names)
 
 
+def test_choices() -> None:
+    """Which frequencies an arrow is compared with, and what the runs of a cell say together."""
+    arrow, diagram = (importlib.import_module(name) for name in ("arrow", "phase_diagram"))
+    # Of 3 and 5 modulo 23: 6 and 10, 9 and 8, 8 and 2. In the group of order 10, 2 + 4 is 4.
+    assert arrow.plain([3, 5], {11}, 23) == [1, 4, 7]
+    assert arrow.plain([2, 4], set(), 10) == [1, 3, 5]
+    grid = diagram.Grid({(8, 0.3): ["a", "b", "c", "d"]})
+    for verdicts, letter in (("supports supports supports undecided", "S"), ("undecided refutes", "?"),
+                             ("refutes refutes undecided undecided", "?"),
+                             ("supports refutes refutes refutes", "±")):
+        found = diagram.verdicts_of(grid, dict(zip("abcd", verdicts.split())))
+        assert found[8, 0.3][0] == letter, verdicts
+
+
 def test_without_tables(work: Path) -> None:
     result = draw(work / "nowhere", work / "new")
     assert result.returncode == 1, result
@@ -201,6 +215,7 @@ def main(arguments: list[str]) -> int:
         test_faults(tables, work, expected)
         print(f"{len(NEEDED)} tables missing, empty, cut or without a column: named, figures kept")
         print(f"{test_several(tables, work)} figures that are drawn when they are named: the same")
+        test_choices()
         test_without_tables(work)
         test_run_names(tables, work)
         print("any run name is drawn")

@@ -73,6 +73,7 @@ fn moments_and_consecutive_saves_agree() {
         }
         for row in of_step(&found, 14) {
             assert_eq!((row.rate_adam, row.rate_total, row.z_mirror), (None, None, None));
+            assert_eq!(row.z_mirror_mean, None);
             assert!(row.rate_decay.is_some() && row.gradient_share.is_some(), "{row:?}");
             assert_eq!(row.status, Status::NoMoments);
         }
@@ -110,6 +111,29 @@ fn states_of_the_optimiser_are_inputs() {
     arrow(&archive, &out).exits(0);
     assert_eq!(at_last(&out), [false; 3]);
     assert_eq!(rows::<FailureRow>(&out), []);
+}
+
+/// A damaged state is a failure, and costs no rate where the next save tells the step.
+#[test]
+fn a_damaged_state_leaves_the_way_by_saves() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = run(dir.path(), &["--save-optimizer", "all"]);
+    let (by_saves, out) = (dir.path().join("saves"), dir.path().join("out"));
+    fs::write(archive.join("optimizer/step_00000007.safetensors"), "damaged").unwrap();
+    fs::write(archive.join("optimizer/step_00000014.safetensors"), "damaged").unwrap();
+    arrow(&archive, &out).exits(3);
+    let told: Vec<String> = rows::<FailureRow>(&out).into_iter().map(|row| row.path).collect();
+    assert_eq!(told, [7, 14].map(|step| format!("optimizer/step_{step:08}.safetensors")));
+    let found = rows::<ArrowRow>(&out);
+    without_states(&archive);
+    arrow(&archive, &by_saves).exits(0);
+    let expected = rows::<ArrowRow>(&by_saves);
+    assert_eq!(of_step(&found, 7), of_step(&expected, 7));
+    assert!(of_step(&found, 7).iter().all(|row| row.z_mirror_mean.is_some()), "{found:?}");
+    assert_ne!(of_step(&found, 6), of_step(&expected, 6), "by moments");
+    for row in of_step(&found, 14) {
+        assert_eq!((row.status, row.rate_total), (Status::Unreadable, None));
+    }
 }
 
 #[test]
@@ -221,6 +245,7 @@ fn without_the_next_checkpoint() {
             rate_total: None,
             z_nonkey: None,
             z_mirror: None,
+            z_mirror_mean: None,
             status: Status::Unreadable,
             ..row
         },

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use groundswell::claims::rules;
 use groundswell::pipeline::output::Output;
-use groundswell::tables::{self, ClaimRow, ProgressRow, SharesRow, Status};
+use groundswell::tables::{
+    self, CheckpointRow, ClaimRow, FourierRow, FrequencyRow, ProgressRow, SharesRow, Status,
+};
+use serde_json::{Value, json};
 
 use super::support::*;
 
@@ -154,6 +157,70 @@ fn five_seeds_decide_and_strangers_do_not() {
     groundswell(args!["verify", &out]).exits(0);
 }
 
+/// A run on permuted labels is compared with, but not if its tables are of other checkpoints.
+#[test]
+fn a_stale_twin_is_left_out() {
+    let reason = |stale: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut runs = five(0.1);
+        runs.push(Planted { name: "t", seed: 0, weight_decay: "1.0", share: 0.1, end: 0.1 });
+        let (archive, out) = planted(dir.path(), &runs);
+        let settings = archive.join("t/run.json");
+        let text = fs::read_to_string(&settings).unwrap();
+        let permuted = text.replace("\"seed\": 0,", "\"seed\": 0, \"permute_labels\": 0,");
+        assert_ne!(text, permuted);
+        fs::write(&settings, permuted).unwrap();
+        let (mut frequencies, mut fourier) = (Vec::new(), Vec::new());
+        for (run, shift) in [("a", 0), ("t", 1)] {
+            let cells = (0..=150).step_by(10).flat_map(|step| (1..=15).map(move |k| (step, k)));
+            for (step, frequency) in cells {
+                let value = 2.0 + ((7 * step + 13 * frequency + 29 * shift) as f64).sin();
+                frequencies.push(FrequencyRow {
+                    run: run.into(),
+                    step,
+                    frequency,
+                    logit_coefficient: Some(value),
+                    neuron_share: Some(value),
+                    ..FrequencyRow::default()
+                });
+                fourier.extend(["W_E", "W_L"].map(|object| FourierRow {
+                    run: run.into(),
+                    step,
+                    object: object.into(),
+                    frequency,
+                    norm: Some(value),
+                    ..FourierRow::default()
+                }));
+            }
+        }
+        let blake3 = stale.then(|| "0".repeat(64));
+        let checkpoint = CheckpointRow { run: "t".into(), blake3, ..CheckpointRow::default() };
+        let mut output = Output::open(&out, &archive).unwrap();
+        let mut replacement = output.replace();
+        let metadata = BTreeMap::new();
+        replacement.table(frequencies, &metadata).unwrap();
+        replacement.table(fourier, &metadata).unwrap();
+        replacement.table(vec![checkpoint], &metadata).unwrap();
+        replacement.commit(BTreeMap::new()).unwrap();
+        drop(output); // and its lock
+        claims(&archive, &out, &[]).exits(0);
+        let found = rows::<ClaimRow>(&out);
+        let own = |row: &&ClaimRow| {
+            (row.claim.as_str(), row.run.as_str(), row.statistic.as_str())
+                == ("C13", "a", "verdict")
+        };
+        let row = found.iter().find(own).unwrap();
+        assert_eq!(row.status, Status::NoTwin, "{}", row.reason);
+        row.reason.clone()
+    };
+    assert_eq!(reason(false), "1 runs on permuted labels; the detector needs 2");
+    let found = reason(true);
+    assert!(
+        found.ends_with("can be used; t: step 0 of the tables is of another checkpoint"),
+        "{found}"
+    );
+}
+
 /// Four runs decide nothing, and a share of 0.6 from the start refutes.
 #[test]
 fn four_seeds_are_too_few() {
@@ -168,6 +235,57 @@ fn four_seeds_are_too_few() {
     let all = all.unwrap();
     assert_eq!((all.verdict.as_str(), all.status), ("undecided", Status::NotReached));
     assert!(all.reason.ends_with("5 runs are needed"), "{}", all.reason);
+}
+
+/// Tables of other keys or another protocol, and an onset that is older than its tables, decide nothing; the
+/// reason says what differs.
+#[test]
+fn tables_that_do_not_belong_together_are_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = planted(dir.path(), &five(0.1));
+    let said = |key_rule: &str, protocol: &str| {
+        let parameters = json!({ "key_rule": key_rule, "protocol": protocol });
+        json!({ "blocks": "", "parameters": parameters })
+    };
+    let say = |shares: Value, onset: Value| {
+        let parameters =
+            [("progress", said("w_l", "sum_dirs")), ("shares", shares), ("onset", onset)];
+        let parameters = parameters.map(|(name, said)| (name.to_owned(), said));
+        let mut output = Output::open(&out, &archive).unwrap();
+        output.replace().commit(parameters.into()).unwrap();
+    };
+    let c2 = || {
+        let rows = rows::<ClaimRow>(&out);
+        let is_verdict = |row: &&ClaimRow| {
+            (row.claim.as_str(), row.run.as_str(), row.statistic.as_str()) == ("C2", "a", "verdict")
+        };
+        rows.iter().find(is_verdict).unwrap().clone()
+    };
+    say(said("w_l", "sum_dirs"), json!({}));
+    claims(&archive, &out, &[]).exits(0);
+    assert_eq!(c2().verdict, "supports");
+    for (shares, difference) in [
+        (said("w_l", "block3x3"), "protocol is \"block3x3\" in it, \"sum_dirs\" in table progress"),
+        (
+            said("per-checkpoint", "sum_dirs"),
+            "key_rule is \"per-checkpoint\" in it, \"w_l\" in table progress",
+        ),
+    ] {
+        say(shares, json!({}));
+        let reason = format!(
+            "table shares is put aside: {difference}: run `groundswell shares` and `groundswell analyze` \
+             with the same options"
+        );
+        claims(&archive, &out, &[]).exits(3).mentions(&reason);
+        let row = c2();
+        assert_eq!((row.verdict.as_str(), row.status), ("undecided", Status::Missing));
+        assert_eq!(row.reason, reason);
+    }
+    say(said("w_l", "sum_dirs"), json!({ "inputs": { "progress": "an older one" } }));
+    claims(&archive, &out, &[]).exits(3).mentions(
+        "table onset is put aside: it was made from another table progress than is there",
+    );
+    assert_eq!(c2().verdict, "supports");
 }
 
 /// Other rules are read strictly, and leave their own digest.

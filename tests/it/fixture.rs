@@ -12,8 +12,8 @@ use std::sync::LazyLock;
 
 use groundswell::tables::{
     AblationRow, ArrowRow, BarrierRow, Cell, CircuitRow, FourierRow, FrequencyRow,
-    InterpolationRow, MovementRow, NeuronRow, ProgressRow, ReadoutRow, Row, SingularValueRow,
-    SpectrumRow, TrainingRow, TrajectoryRow,
+    InterpolationRow, MovementRow, NeuronRow, ProgressRow, ReadoutRow, Row, SharesRow,
+    SingularValueRow, SpectrumRow, TrainingRow, TrajectoryRow,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -27,6 +27,8 @@ enum Within {
     Value(f64),
     /// Relative to the largest of the column among the rows that share these columns
     Largest(f64, &'static [&'static str]),
+    /// Relative to the largest of these columns in the row
+    Columns(f64, &'static [&'static str]),
     /// σ_1/σ_M, whose σ_M comes from a Gram matrix: 1e-9 and N 2⁻⁵² κ², relative to the value
     Condition,
 }
@@ -42,6 +44,8 @@ static TABLES: LazyLock<TempDir> = LazyLock::new(|| {
     let on_request = args!["analyze", fixture("tiny"), "--out", out.path(), "--precision", "f64"];
     groundswell([on_request, args!["--measures", "ablations,circuits"]].concat()).exits(0);
     groundswell(args!["arrow", fixture("tiny"), "--out", out.path(), "--labels", "0"]).exits(0);
+    let shares = args!["shares", fixture("tiny"), "--out", out.path(), "--precision", "f64"];
+    groundswell([shares, args!["--kernel-at", "0,100,1200"]].concat()).exits(0);
     for (from, to) in [("50", "last"), ("first", "memorised")] {
         let line = args!["landscape", fixture("tiny"), "--out", out.path(), "--from", from];
         groundswell([line, args!["--to", to, "--points", "25"]].concat()).exits(0);
@@ -151,6 +155,10 @@ impl Within {
                 let values = golden.iter().filter(same).filter_map(|other| other[column].as_f64());
                 relative * values.map(f64::abs).fold(0.0, f64::max)
             }
+            Self::Columns(relative, columns) => {
+                let values = columns.iter().filter_map(|name| row[*name].as_f64());
+                relative * values.map(f64::abs).fold(0.0, f64::max)
+            }
             Self::Condition => {
                 let longer = row["rows"].as_f64().unwrap().max(row["cols"].as_f64().unwrap());
                 value * (1e-9 + longer * f64::EPSILON * value * value)
@@ -200,6 +208,50 @@ fn progress_agrees() {
 #[test]
 fn arrow_agrees() {
     agrees::<ArrowRow>(|_| Within::Largest(1e-9, &["step"]));
+}
+
+/// Shapley's shares and interactions by losses one by one; the parts of a change by 200 nodes, where the
+/// table's are taken to 1 % of the change.
+fn shares(column: &str) -> Within {
+    const TRAIN: &[&str] = &["delta_mean_train", "delta_key_train", "delta_rest_train"];
+    const TEST: &[&str] = &["delta_mean_test", "delta_key_test", "delta_rest_test"];
+    const WHOLE: &[&str] = &["shapley_key_train", "shapley_rest_train"];
+    match column {
+        _ if TRAIN.contains(&column) => Within::Columns(1e-2, TRAIN),
+        _ if TEST.contains(&column) => Within::Columns(1e-2, TEST),
+        "share_key_train" | "share_key_test" => NUMBER,
+        _ => Within::Columns(1e-9, WHOLE),
+    }
+}
+
+#[test]
+fn shares_agree() {
+    agrees::<SharesRow>(shares);
+}
+
+/// Of the whole Jacobians, weight by weight: the cosine is theirs, the cross terms are estimates within
+/// three of their standard errors.
+#[test]
+fn kernels_agree() {
+    let golden = golden();
+    let table = rows::<SharesRow>(TABLES.path());
+    let kernels = golden["kernels"].as_array().unwrap();
+    assert_eq!(kernels.len(), 3);
+    for expected in kernels {
+        let row = table.iter().find(|row| expected["step"] == row.step).unwrap();
+        let of = |column: &str| {
+            let Cell::Float64(value) = cell(row, column) else { panic!("{column} is null") };
+            value
+        };
+        let exact = |column: &str| expected[column].as_f64().unwrap();
+        let cosine = of("gradient_cosine_train") - exact("gradient_cosine_train");
+        assert!(cosine.abs() < 1e-9, "{expected}: {cosine:e}");
+        for column in ["kernel_cross_jacobian", "kernel_cross"] {
+            let error = of(&format!("{column}_standard_error"));
+            let off = (of(column) - exact(column)).abs();
+            assert!(off < 3.0 * error && error < 0.5 * exact(column), "{expected}: {row:?}");
+        }
+    }
 }
 
 #[test]
@@ -328,6 +380,7 @@ fn a_wrong_number_is_found() {
     assert_eq!(columns::<InterpolationRow>(losses), 6);
     assert_eq!(columns::<MovementRow>(|_| NUMBER), 5);
     assert_eq!(columns::<TrajectoryRow>(places), 8);
+    assert_eq!(columns::<SharesRow>(shares), 14);
 }
 
 /// The fixture tells keys from other frequencies, and steps from each other.

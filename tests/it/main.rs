@@ -9,6 +9,7 @@ mod architecture;
 mod arrow_cli;
 mod audit_cli;
 mod bad_files;
+mod blind;
 mod choices;
 mod claims_cli;
 mod curvature_cli;

@@ -84,11 +84,17 @@ fn shares_agree_with_progress() {
     for row in &rows {
         let asked = [0, 100].contains(&row.step);
         assert_eq!(row.gradient_cosine_train.is_some(), asked, "{row:?}");
-        assert_eq!(row.kernel_cross.is_some(), asked, "{row:?}");
-        assert_eq!(row.kernel_cross_standard_error.is_some(), asked, "{row:?}");
+        let cross = [
+            row.kernel_cross_jacobian,
+            row.kernel_cross_jacobian_standard_error,
+            row.kernel_cross,
+            row.kernel_cross_standard_error,
+        ];
+        assert!(cross.iter().all(|value| value.is_some() == asked), "{row:?}");
         if asked {
             assert!(row.gradient_cosine_train.unwrap().abs() <= 1.0);
             assert!((0.0..1.2).contains(&row.kernel_cross.unwrap()), "{row:?}");
+            assert!(row.kernel_cross_jacobian < row.kernel_cross, "{row:?}");
         }
     }
 
@@ -138,6 +144,35 @@ fn other_tables_stay_and_attempts_do_not_show() {
     }
     groundswell(args!["merge", &parts]).exits(0);
     assert!(fs::read(parts.join("shares.parquet")).unwrap() == table, "shards: other bytes");
+}
+
+/// A run that goes on has one last checkpoint: the block that had it before is computed again.
+#[test]
+fn a_growing_run_has_one_last_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, out) = (dir.path().join("run"), dir.path().join("out"));
+    long_run(&run, &[]);
+    let path = run.join("manifest.jsonl");
+    let manifest = fs::read_to_string(&path).unwrap();
+    // One block of sixteen, to step 30.
+    let is_early = |line: &&str| {
+        let name = line.split("checkpoints/step_").nth(1).map_or("", |rest| &rest[..8]);
+        name.parse::<u64>().is_ok_and(|step| step <= 30)
+    };
+    let early: Vec<&str> = manifest.lines().filter(is_early).collect();
+    assert_eq!(early.len(), 16);
+    let options = ["--kernel-at", "last", "--keys", "list:1,2"];
+    let at = || {
+        let rows = rows::<SharesRow>(&out);
+        let known = rows.iter().filter(|row| row.kernel_cross_jacobian.is_some());
+        (rows.len(), known.map(|row| row.step).collect::<Vec<_>>())
+    };
+    fs::write(&path, early.join("\n") + "\n").unwrap();
+    shares(&run, &out, &options).exits(0);
+    assert_eq!(at(), (16, vec![30]));
+    fs::write(&path, &manifest).unwrap();
+    shares(&run, &out, &options).exits(0);
+    assert_eq!(at(), (41, vec![80]));
 }
 
 /// A damaged checkpoint has no row, and the one behind it no changes; both say so. The others are what

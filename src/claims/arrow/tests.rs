@@ -1,5 +1,7 @@
 //! Rates against differences, against backward passes, and against closed forms.
 
+mod calibration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -307,6 +309,17 @@ fn scores_are_those_of_their_nulls() {
     let group = Group::of(Task::Mul, 11).unwrap();
     let found = among_mirrors(&rates[..5], &[1.0, 2.0, 3.0, 4.0, 1e9], &group);
     close(found[4], 2.5 / (5.0f64 / 3.0).sqrt());
+    // Differences 1, 2, 3, 6 of the four others: t = 2 · 3/√(14/3), with 3 degrees.
+    let mirror = [0.0, 0.0, 0.0, -2.0, 1e9];
+    let t = 6.0 / (14.0f64 / 3.0).sqrt();
+    let found = mean_over_mirrors(&rates[..5], &mirror, &group);
+    close(found.map(normal_tail), student_tail(t, 3.0));
+    let swapped = mean_over_mirrors(&mirror, &rates[..5], &group);
+    close(swapped, -found.unwrap());
+    assert_eq!(mean_over_mirrors(&rates[..5], &rates[..5], &group), None, "no spread");
+    let sharp = [1.0, 1.0 + 1e-12, 1.0 - 1e-12, 1.0, 0.0];
+    let largest = mean_over_mirrors(&sharp, &[0.0; 5], &group).unwrap();
+    assert!((10.0..=38.0).contains(&largest), "{largest}");
 
     let permuted: Vec<Vec<f64>> = [1.0, 2.0, 3.0].map(|x| vec![x, 7.0]).to_vec();
     let found = among_labels(&[5.0, 8.0], &permuted);

@@ -8,6 +8,7 @@ use crate::claims::nulls::{Compared, NullId, compare};
 use crate::claims::rules::{RATES, Rules};
 use crate::claims::stats::{Side, mean, median, normal_tail, z};
 use crate::claims::verdict::{Against, Finding, Lack, Measured, Verdict};
+use crate::dynamics::trajectory::Weighting;
 
 /// What holds for all frequencies together at one save.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -17,15 +18,8 @@ pub struct StepMean {
     pub rate_ce: Option<f64>,
     /// z of that mean among permuted labels, N3
     pub z_label: Option<f64>,
-    /// z of the mean of `rate_total` among the mirrored directions, N2
+    /// z of the mean of `rate_total` over that of the mirrored directions, N2
     pub z_mirror: Option<f64>,
-}
-
-/// z of a mean over frequencies, from the z of each: `Σz/√n`, with the frequencies taken as independent
-/// (Stouffer). `None` of nothing.
-#[must_use]
-pub fn of_mean(scores: &[f64]) -> Option<f64> {
-    (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / (scores.len() as f64).sqrt())
 }
 
 /// A value of a save.
@@ -55,7 +49,7 @@ pub fn c4a(rules: &Rules, course: &Course, saves: &[StepMean]) -> Outcome {
         course.require_cover(rules, name, window, known.iter().map(|(step, _)| *step))?;
         let values: Vec<f64> = known.into_iter().map(|(_, z)| z).collect();
         let share = share_of(&values, |z| z > rules.c4.z);
-        let (middle, band) = (median(&values), share_of(&values, |z| z.abs() <= rules.c4.z));
+        let (middle, band) = (median(&values), share_of(&values, |z| z <= rules.c4.z));
         let p = middle.map(normal_tail);
         let against = Against { null: null.name(), z: middle, p, ..Against::default() };
         let verdict = match (share >= rules.c4.a_share, band >= rules.c4.band_share) {
@@ -105,23 +99,35 @@ pub struct Rates {
     pub order: usize,
 }
 
-/// z of the keys' mean among the sets of N1 at every save, and the same of every set: `[draw][save]`.
+/// z of the keys' mean among the sets of N1 at every save that has one, and the same of every set:
+/// `[draw][save]`.
 struct Scores {
+    steps: Vec<i64>,
     keys: Vec<f64>,
     sets: Vec<Vec<f64>>,
 }
 
-fn scores(rules: &Rules, course: &Course, series: &Series) -> Result<Scores, Gap> {
-    let drawn = course.subset_series(rules, series).ok_or_else(|| {
+/// Of the saves in a window, most of which must have a z.
+fn scores(
+    rules: &Rules,
+    course: &Course,
+    what: &str,
+    window: (i64, i64),
+    series: &Series,
+) -> Result<Scores, Gap> {
+    let series = series.within(window.0, window.1);
+    let drawn = course.subset_series(rules, &series).ok_or_else(|| {
         let reason = "too few plain frequencies for sets of N1";
         Gap(Lack::Missing, reason.into())
     })?;
     let keys = series.mean(&course.keys);
-    let mut found = Scores { keys: Vec::new(), sets: vec![Vec::new(); drawn.nrows()] };
-    for (column, value) in drawn.columns().into_iter().zip(keys) {
+    let (steps, sets) = (Vec::new(), vec![Vec::new(); drawn.nrows()]);
+    let mut found = Scores { steps, keys: Vec::new(), sets };
+    for ((column, value), step) in drawn.columns().into_iter().zip(keys).zip(&series.steps) {
         let null = column.to_vec();
         // Rates that are all equal, such as those of a step of no length, tell nothing.
         let Some(own) = z(value, &null) else { continue };
+        found.steps.push(*step);
         found.keys.push(own);
         let (centre, scale) =
             (mean(&null).unwrap_or(0.0), (value - mean(&null).unwrap_or(0.0)) / own);
@@ -129,6 +135,7 @@ fn scores(rules: &Rules, course: &Course, series: &Series) -> Result<Scores, Gap
             set.push(if scale == 0.0 { 0.0 } else { (of_set - centre) / scale });
         }
     }
+    course.require_cover(rules, what, window, found.steps.iter().copied())?;
     Ok(found)
 }
 
@@ -148,16 +155,14 @@ pub fn c4b(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'
     let (last, bound) = (rules.c4.last_step, rules.c4.z);
     let total = rate(rates, "total")?;
     let early = total.within(0, last);
-    course.require_cover(rules, "rate_total", (0, last), early.steps.iter().copied())?;
-    let to_mem = total.within(0, t_mem);
-    course.require_cover(rules, "rate_total", (0, t_mem), to_mem.steps.iter().copied())?;
-    let first = scores(rules, course, &early)?;
+    let first = scores(rules, course, "rate_total", (0, last), total)?;
     let share = share_of(&first.keys, |z| z > bound);
-    let band = share_of(&scores(rules, course, &to_mem)?.keys, |z| z.abs() <= bound);
+    let band =
+        share_of(&scores(rules, course, "rate_total", (0, t_mem), total)?.keys, |z| z <= bound);
     let mut parts = vec![
         Measured::number("share_z_above", Some(share)),
         Measured::number("median_z", median(&first.keys)),
-        Measured::number("share_in_band_to_t_mem", Some(band)),
+        Measured::number("share_not_above_to_t_mem", Some(band)),
     ];
     // The whole push of the first steps, among those of other sets: it has a p.
     let push = mean(&early.mean(&course.keys)).unwrap_or(0.0);
@@ -178,15 +183,15 @@ pub fn c4b(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'
     let gone = is_gone(rules, &curse);
     let p = largest_p(&[&[n1][..], &curse].concat());
     let (verdict, why) = if band >= rules.c4.band_share {
-        (Verdict::Refutes, "within the band until t_mem")
+        (Verdict::Refutes, "not above the band until t_mem")
     } else if share >= rules.c4.b_share {
         match gone {
-            Some(false) => (Verdict::Supports, "beyond the band at once"),
+            Some(false) => (Verdict::Supports, "above the band at once"),
             Some(true) => (Verdict::Undecided, "winners by chance rise as much"),
             None => (Verdict::Undecided, "N5 is undefined"),
         }
     } else {
-        (Verdict::Undecided, "neither beyond the band at once nor within it until t_mem")
+        (Verdict::Undecided, "neither above the band at once nor at or below it until t_mem")
     };
     let reason = format!("share_z_above {bound} at steps 0..{last}: {}; {why}", short(share));
     Ok(Finding::new(verdict, Some(share), reason, parts).with_p(p))
@@ -212,7 +217,7 @@ fn towards_the_end(course: &Course, rates: &Rates, last: i64) -> Vec<Measured> {
 }
 
 /// C8: the entire time the gradient points there, too. One verdict per rate; the claim's is that of the
-/// rate that the rules name.
+/// rate that the rules name. Saves are counted, as the claim says; the share of the time stands beside it.
 ///
 /// # Errors
 /// What is missing.
@@ -234,7 +239,7 @@ pub fn c8(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'_
     for name in RATES {
         let statistic = format!("share_{name}");
         let found = share_above(rules, course, rates, name);
-        let (share, n1) = match found {
+        let (share, of_time, n1) = match found {
             Ok(found) => found,
             Err(gap) => {
                 parts.push(Measured::lacking(&statistic, gap.0, &gap.1));
@@ -250,9 +255,14 @@ pub fn c8(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'_
             (verdict, why) = (Verdict::Undecided, "winners by chance rise as steadily".into());
         }
         parts.push(Measured::number(&statistic, Some(share)).judged(verdict, &why));
+        parts.push(Measured::number(format!("{statistic}_of_time"), Some(of_time)));
         parts.push(row(&statistic, &n1));
         if name == rules.c8.judged {
-            let reason = format!("{statistic} {} of the saves in 0..t_gen; {why}", short(share));
+            let reason = format!(
+                "{statistic} {} of the saves in 0..t_gen, {} of the time; {why}",
+                short(share),
+                short(of_time)
+            );
             let p = largest_p(&compared);
             judged = Some(Ok(Finding::new(verdict, Some(share), reason, Vec::new()).with_p(p)));
         }
@@ -266,20 +276,22 @@ pub fn c8(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'_
     Ok(finding)
 }
 
-/// Share of the saves in [0, t_gen] with a z of the keys beyond the band, and that share among sets of N1.
+/// Share of the saves in [0, t_gen] with a z of the keys above the band; the same share of the time, each
+/// save for half the steps between its neighbours, since saves are dense early; and the share of the saves
+/// among sets of N1.
 fn share_above(
     rules: &Rules,
     course: &Course,
     rates: &Rates,
     name: &str,
-) -> Result<(f64, Compared), Gap> {
-    let t_gen = course.t_gen()?;
-    let series = rate(rates, name)?.within(0, t_gen);
-    let what = format!("rate_{name}");
-    course.require_cover(rules, &what, (0, t_gen), series.steps.iter().copied())?;
-    let scores = scores(rules, course, &series)?;
-    let above = |values: &[f64]| share_of(values, |z| z > rules.c8.z);
-    let share = above(&scores.keys);
-    let null: Vec<f64> = scores.sets.iter().map(|set| above(set)).collect();
-    Ok((share, compare(NullId::N1, share, &null, Side::Upper)))
+) -> Result<(f64, f64, Compared), Gap> {
+    let window = (0, course.t_gen()?);
+    let scores = scores(rules, course, &format!("rate_{name}"), window, rate(rates, name)?)?;
+    let is_above = |z: f64| z > rules.c8.z;
+    let share = share_of(&scores.keys, is_above);
+    let weights = Weighting::Time.weights(&scores.steps);
+    let above = scores.keys.iter().zip(weights).filter(|(z, _)| is_above(**z));
+    let of_time = above.map(|(_, weight)| weight).sum();
+    let null: Vec<f64> = scores.sets.iter().map(|set| share_of(set, is_above)).collect();
+    Ok((share, of_time, compare(NullId::N1, share, &null, Side::Upper)))
 }

@@ -1,8 +1,7 @@
-//! C1, how the circuit grows, and C9, how it takes over.
+//! C1: how the circuit grows.
 
 use ndarray::{Array2, ArrayView2};
 
-use super::influence::ShareSave;
 use crate::claims::course::{Course, Gap, Outcome, Series, Walks, is_gone, largest_p, short};
 use crate::claims::nulls::{NullId, compare};
 use crate::claims::rules::Rules;
@@ -166,86 +165,6 @@ impl Course {
     }
 }
 
-/// C9: the optimal mixture of both parts switches when the test loss drops, and the keys grow faster then.
-///
-/// # Errors
-/// What is missing.
-pub fn c9(rules: &Rules, course: &Course, coefficients: &Series, saves: &[ShareSave]) -> Outcome {
-    course.require_final()?;
-    let (t_mem, t_drop, t_gen) = (course.t_mem()?, course.t_drop()?, course.t_gen()?);
-    let of_keys = |step: i64| {
-        let save = coefficients.steps.binary_search(&step).ok();
-        let mean = save.map(|save| coefficients.mean(&course.keys)[save]);
-        mean.ok_or_else(|| Gap(Lack::Missing, format!("no logit coefficients at step {step}")))
-    };
-    let (at_mem, at_drop, at_gen) = (of_keys(t_mem)?, of_keys(t_drop)?, of_keys(t_gen)?);
-    if t_gen <= t_drop || at_mem <= 0.0 || at_drop <= 0.0 || at_gen <= 0.0 {
-        let reason = "mean c_k is not positive from t_mem on, or t_gen is not after t_drop";
-        return Err(Gap(Lack::NotReached, reason.into()));
-    }
-    let before = (at_drop / at_mem).ln() / (t_drop - t_mem) as f64;
-    let after = (at_gen / at_drop).ln() / (t_gen - t_drop) as f64;
-    let mut parts = vec![
-        Measured::number("growth_before", Some(before)),
-        Measured::number("growth_after", Some(after)),
-    ];
-    // Against a standstill or a fall any growth is infinitely faster.
-    let ratio = if before > 0.0 { Some(after / before) } else { None };
-    let growth = match ratio {
-        Some(ratio) => rules.c9.rate.judge(ratio),
-        None if after > 0.0 => Verdict::Supports,
-        None => Verdict::Refutes,
-    };
-    parts.push(Measured::number("growth_ratio", ratio).judged(growth, rules.c9.rate.words()));
-    let pairs = growth_against_share(course, coefficients, saves, (t_mem, t_gen));
-    let (growths, shares): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
-    parts.push(Measured::number("growth_with_share", spearman(&growths, &shares)));
-    let prefers: Vec<(i64, bool)> =
-        saves.iter().filter_map(|save| Some((save.step, save.angle_test? > 45.0))).collect();
-    let passes = passes(&prefers, rules.nulls.in_a_row);
-    parts.push(Measured::number("alpha_beta_pass", passes.map(|step| step as f64)));
-    let close = passes.map(|step| (step - t_drop).abs() as f64 <= rules.c9.within * t_drop as f64);
-    let verdict = match (growth, close) {
-        (Verdict::Refutes, _) => Verdict::Refutes,
-        (Verdict::Supports, Some(true)) => Verdict::Supports,
-        _ => Verdict::Undecided,
-    };
-    let where_to = match (passes, prefers.is_empty()) {
-        (Some(step), _) => format!("α*/β* on test passes 1 at step {step}, t_drop is {t_drop}"),
-        (None, true) => "α*/β* on test is not known".into(),
-        (None, false) => "α*/β* on test does not pass 1".into(),
-    };
-    let told = ratio.map_or_else(|| "infinite".into(), short);
-    let lack = (prefers.is_empty() && verdict == Verdict::Undecided).then_some(Lack::Missing);
-    let reason = format!("growth_ratio {told}; {where_to}");
-    Ok(Finding::new(verdict, ratio, reason, parts).lack(lack))
-}
-
-/// The first save from which the mixture prefers the keys for so many saves in a row; none if it does from
-/// the start.
-fn passes(prefers: &[(i64, bool)], in_a_row: usize) -> Option<i64> {
-    let at = prefers.windows(in_a_row).position(|few| few.iter().all(|(_, keys)| *keys))?;
-    (at > 0).then(|| prefers[at].0)
-}
-
-/// d ln c/dt between consecutive saves, and the keys' share of the test loss at the later one.
-fn growth_against_share(
-    course: &Course,
-    coefficients: &Series,
-    saves: &[ShareSave],
-    (first, last): (i64, i64),
-) -> Vec<(f64, f64)> {
-    let window = coefficients.within(first, last);
-    let means = window.mean(&course.keys);
-    let of_pair = |i: usize| {
-        let step = window.steps[i + 1];
-        let share = saves.iter().find(|save| save.step == step)?.share_key_test?;
-        let growth = (means[i + 1] / means[i]).ln() / (step - window.steps[i]) as f64;
-        growth.is_finite().then_some((growth, share))
-    };
-    (0..window.steps.len().saturating_sub(1)).filter_map(of_pair).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,15 +187,5 @@ mod tests {
         let jump: Vec<f64> = times.iter().map(|t| if *t > 19.0 { 1.0 } else { 0.0 }).collect();
         assert_eq!(rise_at_end(&times, &jump, 0.1), Some(1.0));
         assert_eq!(rise_at_end(&times, &[1.0; 21], 0.1), None);
-    }
-
-    #[test]
-    fn a_mixture_passes_where_it_stays() {
-        let saves = |text: &str| -> Vec<(i64, bool)> {
-            text.bytes().enumerate().map(|(i, c)| (10 * i as i64, c == b'k')).collect()
-        };
-        assert_eq!(passes(&saves("rrkrkkkr"), 3), Some(40));
-        assert_eq!(passes(&saves("kkkk"), 3), None);
-        assert_eq!(passes(&saves("rrkk"), 3), None);
     }
 }

@@ -12,19 +12,23 @@ mod growth;
 mod influence;
 mod onsets;
 mod paths;
+mod sizes;
+mod takeover;
 mod together;
 mod tools;
 mod valley;
 mod wells;
 
-pub use arrow::{Rates, StepMean, c4a, c4b, c8, of_mean};
+pub use arrow::{Rates, StepMean, c4a, c4b, c8};
 pub use circuit::{AtDrop, OfSet, Overlaps, c5};
-pub use growth::{c1, c9, exponents};
+pub use growth::{c1, exponents};
 pub use influence::{ShareSave, c2, c7, c12};
 pub use onsets::{Deadline, OfWalks, Origin, c3, origin};
 pub use paths::{Line, c14};
-pub use together::{All, Capacity, Kind, all_runs, c10, other_families};
-pub use tools::{Detected, c13};
+pub use sizes::{Capacity, Kind, c10};
+pub use takeover::c9;
+pub use together::{All, all_runs, other_families};
+pub use tools::{Detected, Seen, c13, curve};
 pub use valley::{StepWidths, c11, radius};
 pub use wells::{Patch, Site, c6};
 

@@ -45,32 +45,31 @@ pub fn c14(rules: &Rules, course: &Course, lines: &[Line]) -> Outcome {
     let across = own()
         .find(|line| (line.from, line.to) == (t_mem, last))
         .ok_or_else(|| missing(&format!("from t_mem = {t_mem} to {last} (ii)")))?;
-    let seeds: Vec<f64> = lines
-        .iter()
-        .filter(|line| line.elsewhere.is_some() && line.from == t_mem)
-        .map(|line| line.barrier)
-        .collect();
+    let to_others: Vec<&Line> =
+        lines.iter().filter(|line| line.elsewhere.is_some() && line.from == t_mem).collect();
+    let seeds: Vec<f64> = to_others.iter().map(|line| line.barrier).collect();
     let blocked = consecutive.iter().filter(|line| line.is_blocked(rules)).count();
     let highest = consecutive.iter().map(|line| line.barrier).reduce(f64::max);
-    let enough = consecutive.len() >= rules.c14.least_lines;
+    let (found, pairs) = (consecutive.len(), course.steps.len().saturating_sub(1));
+    let covered = found as f64 >= rules.nulls.coverage * pairs as f64;
+    let enough = covered && found >= rules.c14.least_lines;
     let of_seeds = mean(&seeds);
-    let alike = of_seeds.map(|of_seeds| across.barrier >= rules.c14.alike * of_seeds);
+    // Where (iii) is free, nothing is blocked as (iii) is.
+    let third = to_others.iter().any(|line| line.is_blocked(rules));
+    let alike = of_seeds.map(|of_seeds| third && across.barrier >= rules.c14.alike * of_seeds);
     let second = across.is_blocked(rules);
     let (verdict, why) = match (blocked > 0, second, alike, enough) {
         (true, ..) => (Verdict::Supports, "a barrier between consecutive saves".to_owned()),
         (_, true, Some(true), _) => (Verdict::Supports, "(ii) is blocked, as (iii) is".into()),
         (_, true, Some(false), true) => (
             Verdict::Undecided,
-            "(i) is free, (ii) is blocked, lower than (iii): a curved valley".into(),
+            "(i) is free, (ii) is blocked, but not as (iii) is: a curved valley".into(),
         ),
         (_, true, None, _) => {
             (Verdict::Undecided, "(ii) is blocked; no line to another run to compare with".into())
         }
         (_, false, _, true) => (Verdict::Refutes, "(i) and (ii) are free: one region".into()),
-        _ => {
-            let found = consecutive.len();
-            (Verdict::Undecided, format!("only {found} lines between consecutive saves"))
-        }
+        _ => (Verdict::Undecided, format!("{found} lines between {pairs} pairs of saves")),
     };
     let n4 = Against {
         null: NullId::N4.name(),

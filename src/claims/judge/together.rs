@@ -1,4 +1,4 @@
-//! From the findings of runs to that of all of them; and C10, which is about runs of different sizes.
+//! From the findings of runs to that of all of them.
 
 use std::collections::BTreeMap;
 
@@ -55,6 +55,9 @@ pub fn all_runs(rules: &Rules, claim: &str, findings: &[&Finding]) -> All {
             });
         }
     }
+    if (1..runs).contains(&headlines.len()) {
+        reason += &format!("; value of {} runs that have one", headlines.len());
+    }
     let name = findings.iter().find(|found| found.headline.is_some());
     if let Some(name) = name.and_then(|found| found.reason.split([' ', ':']).next()) {
         reason = format!("{name}: {reason}");
@@ -65,7 +68,8 @@ pub fn all_runs(rules: &Rules, claim: &str, findings: &[&Finding]) -> All {
     All { finding, interval, parts: parts(rules, findings), needs_null: WITH_NULL.contains(&claim) }
 }
 
-fn agreement(support: usize, refute: usize, least: usize, enough: bool) -> Verdict {
+/// What so many runs for and against decide together, if they are enough.
+pub(super) fn agreement(support: usize, refute: usize, least: usize, enough: bool) -> Verdict {
     match (enough, support >= least, refute >= least) {
         (true, true, _) => Verdict::Supports,
         (true, _, true) => Verdict::Refutes,
@@ -108,6 +112,10 @@ fn parts(rules: &Rules, findings: &[&Finding]) -> Vec<(Measured, Option<[f64; 2]
             let verdict = agreement(support, refute, least, enough);
             row = row.judged(verdict, format!("{support} of {runs} support, {refute} refute"));
         }
+        if (1..runs).contains(&values.len()) {
+            let own = format!("value of {} of {runs} runs", values.len());
+            row.reason = if row.reason.is_empty() { own } else { format!("{}; {own}", row.reason) };
+        }
         if row.value.is_none() {
             row.lack = rows.iter().find_map(|row| row.lack);
         }
@@ -149,106 +157,4 @@ pub fn other_families(all: &All, others: &[&Finding]) -> Option<Measured> {
     );
     (!others.is_empty())
         .then(|| Measured::number("verdict", all.finding.headline).against(against).because(told))
-}
-
-/// Whether a network can memorise its training pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Over,
-    Edge,
-    Under,
-    /// No run on permuted labels
-    Unknown,
-}
-
-/// A run's size, by what the same network does with permuted labels; and its verdicts on C3a, C4b, C7.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Capacity {
-    pub twin_accuracy: Option<f64>,
-    pub verdicts: [Verdict; 3],
-}
-
-/// The claims that C10 is about.
-const REPEATED: [&str; 3] = ["C3a", "C4b", "C7"];
-
-impl Capacity {
-    /// By the train accuracy of the run on permuted labels.
-    #[must_use]
-    pub fn kind(&self, rules: &Rules) -> Kind {
-        match self.twin_accuracy {
-            None => Kind::Unknown,
-            Some(accuracy) if accuracy >= rules.c10.over => Kind::Over,
-            Some(accuracy) if accuracy < rules.c10.under => Kind::Under,
-            Some(_) => Kind::Edge,
-        }
-    }
-
-    /// The row of one run; only all of them together decide.
-    #[must_use]
-    pub fn finding(&self, rules: &Rules) -> Finding {
-        let kind = match self.kind(rules) {
-            Kind::Over => "over-parameterised",
-            Kind::Edge => "at the edge",
-            Kind::Under => "under-parameterised",
-            Kind::Unknown => {
-                let reason = "no run on permuted labels says whether the network could memorise";
-                return Finding::lacking(Lack::NoTwin, reason);
-            }
-        };
-        let verdicts: Vec<String> = REPEATED
-            .iter()
-            .zip(self.verdicts)
-            .map(|(claim, verdict)| format!("{claim} {}", verdict.name()))
-            .collect();
-        let reason = format!("twin_train_accuracy: {kind}; {}", verdicts.join(", "));
-        Finding::new(Verdict::None, self.twin_accuracy, reason, Vec::new())
-    }
-}
-
-/// C10: what holds for networks that can memorise holds for those that cannot.
-#[must_use]
-pub fn c10(rules: &Rules, runs: &[Capacity]) -> All {
-    let of = |kind: Kind| -> Vec<&Capacity> {
-        runs.iter().filter(|run| run.kind(rules) == kind).collect()
-    };
-    let (over, under) = (of(Kind::Over), of(Kind::Under));
-    let said = |runs: &[&Capacity], claim: usize| {
-        let count = |verdict| runs.iter().filter(|run| run.verdicts[claim] == verdict).count();
-        let least = needed(rules.over_runs.agreement, runs.len());
-        agreement(count(Verdict::Supports), count(Verdict::Refutes), least, true)
-    };
-    let mut parts = Vec::new();
-    let (mut same, mut opposite) = (0, 0);
-    for (claim, name) in REPEATED.into_iter().enumerate() {
-        let (large, small) = (said(&over, claim), said(&under, claim));
-        let decided = ![large, small].contains(&Verdict::Undecided);
-        same += usize::from(decided && large == small);
-        opposite += usize::from(decided && large != small);
-        let told = format!("over: {}, under: {}", large.name(), small.name());
-        parts.push((Measured::number(format!("{name} by size"), None).because(told), None));
-    }
-    parts.push((Measured::number("runs_over", Some(over.len() as f64)), None));
-    parts.push((Measured::number("runs_under", Some(under.len() as f64)), None));
-    let least = rules.c10.least_runs;
-    let enough = over.len() >= least && under.len() >= least;
-    let verdict = match (enough, same, opposite) {
-        (true, 3, _) => Verdict::Supports,
-        (true, _, 1..) => Verdict::Refutes,
-        _ => Verdict::Undecided,
-    };
-    let known = runs.iter().any(|run| run.twin_accuracy.is_some());
-    let (lack, reason) = match (known, enough) {
-        (false, _) => (Some(Lack::NoTwin), "no run on permuted labels".to_owned()),
-        (true, false) => {
-            let found = format!("{} over, {} under", over.len(), under.len());
-            (
-                Some(Lack::NotReached),
-                format!("{found}-parameterised runs; {least} of each are needed"),
-            )
-        }
-        (true, true) => (None, format!("same_verdicts {same} of 3, opposite {opposite}")),
-    };
-    let headline = enough.then_some(same as f64);
-    let finding = Finding::new(verdict, headline, reason, Vec::new()).lack(lack);
-    All { finding, interval: None, parts, needs_null: false }
 }

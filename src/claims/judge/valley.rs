@@ -18,7 +18,8 @@ pub struct StepWidths {
 }
 
 /// How far a loss stays below its value at the centre plus `rise`: the radius of a disc as large as the
-/// connected points about the centre that do. In steps of the grid; `None` without a loss at the centre.
+/// connected points about the centre that do. In steps of the grid; `None` without a loss at the centre, and
+/// where these points reach the edge: how far the basin goes beyond it is not known.
 #[must_use]
 pub fn radius(surface: Surface<'_>, centre: usize, rise: f64) -> Option<f64> {
     let top = surface.heights[centre]? + rise;
@@ -30,13 +31,10 @@ pub fn radius(surface: Surface<'_>, centre: usize, rise: f64) -> Option<f64> {
     while let Some(at) = left.pop() {
         points += 1;
         let (i, j) = (at / columns, at % columns);
-        let next = [
-            (i > 0).then(|| at - columns),
-            (i + 1 < rows).then(|| at + columns),
-            (j > 0).then(|| at - 1),
-            (j + 1 < columns).then(|| at + 1),
-        ];
-        for other in next.into_iter().flatten() {
+        if i == 0 || j == 0 || i + 1 == rows || j + 1 == columns {
+            return None;
+        }
+        for other in [at - columns, at + columns, at - 1, at + 1] {
             if !seen[other] && surface.heights[other].is_some_and(|height| height <= top) {
                 seen[other] = true;
                 left.push(other);
@@ -114,11 +112,17 @@ mod tests {
         // x² + y² ≤ 20²
         assert!((of(1.0 / 400.0) - 20.0).abs() < 0.1, "{}", of(1.0 / 400.0));
         assert!((of(1.0 / 1600.0) / of(1.0 / 400.0) - 2.0).abs() < 0.01);
-        // A second bowl behind a wall does not count.
+        // What is behind a wall does not count.
+        let walls = [30, 60];
         let mut walled = bowl(0.0);
-        (0..side).for_each(|row| walled[row * side + 60] = Some(5.0));
+        (0..side * side)
+            .filter(|k| walls.contains(&(k / side)) || walls.contains(&(k % side)))
+            .for_each(|k| walled[k] = Some(5.0));
         let found = radius(Surface { columns: side, heights: &walled }, centre, 1.0).unwrap();
-        assert!((found - (side as f64 * 60.0 / std::f64::consts::PI).sqrt()).abs() < 1e-9);
+        assert!((found - (29.0f64 * 29.0 / std::f64::consts::PI).sqrt()).abs() < 1e-9);
+        // A basin that leaves the grid has no known radius.
+        let heights = bowl(1.0 / 3600.0);
+        assert_eq!(radius(Surface { columns: side, heights: &heights }, centre, 1.0), None);
         assert_eq!(radius(Surface { columns: 1, heights: &[None] }, 0, 1.0), None);
     }
 }

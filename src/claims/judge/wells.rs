@@ -32,8 +32,11 @@ struct Seen {
     r_restricted: Option<f64>,
     /// Minima that are no dents, not on the edge: of train and of restricted
     minima: [usize; 2],
+    /// Whether too much of the train loss is unknown to say that there is no other minimum
+    blind: bool,
     /// Restricted loss along the way from θ_mem to θ_T, per length of a direction
     slope: Option<f64>,
+    /// Points near θ_mem with both losses
     points: usize,
 }
 
@@ -58,28 +61,29 @@ impl Patch {
         let near: Vec<usize> = (0..self.at.len())
             .filter(|i| distance(self.at[*i], centre) <= rules.c6.near * reach)
             .collect();
-        let explained =
-            |by: &[Option<f64>]| fit(near.iter().filter_map(|i| Some((by[*i]?, self.train[*i]?))));
-        let minima = |heights: &[Option<f64>]| {
-            let found = basins(Surface { columns: self.columns, heights });
-            let counts = |(i, basin): (usize, &crate::landscape::basins::Basin)| {
-                let deep = basin.depth().is_none_or(|depth| depth > rules.c6.barrier);
-                i == 0 || (deep && !basin.on_edge)
-            };
-            found.iter().enumerate().filter(|found| counts(*found)).count()
+        let pairs = |by: &[Option<f64>]| -> Vec<(f64, f64)> {
+            near.iter().filter_map(|i| Some((by[*i]?, self.train[*i]?))).collect()
         };
+        let of_excluded = pairs(&self.excluded);
+        let points = of_excluded.len();
+        let [train, restricted] = [&self.train, &self.restricted]
+            .map(|heights| Minima::of(Surface { columns: self.columns, heights }, rules));
+        let known = self.train.iter().flatten().count();
+        let covered = known as f64 >= rules.nulls.coverage * self.train.len() as f64;
+        let r_squared = |pairs: Vec<(f64, f64)>| fit(pairs).map(|fit| fit.r_squared);
         Seen {
-            r_excluded: explained(&self.excluded).map(|fit| fit.r_squared),
-            r_restricted: explained(&self.restricted).map(|fit| fit.r_squared),
-            minima: [minima(&self.train), minima(&self.restricted)],
-            slope: self.slope(&near),
-            points: near.len(),
+            r_excluded: r_squared(of_excluded),
+            r_restricted: r_squared(pairs(&self.restricted)),
+            minima: [train.count, restricted.count],
+            blind: train.cut_off || !covered,
+            slope: self.slope(&near, rules.c6.least_points),
+            points,
         }
     }
 
     /// Slope of restricted loss from θ_mem towards θ_T: of the plane through the near points that fits
-    /// best, along the unit vector.
-    fn slope(&self, near: &[usize]) -> Option<f64> {
+    /// best, along the unit vector. `None` with fewer than `least` points.
+    fn slope(&self, near: &[usize], least: usize) -> Option<f64> {
         let Site::Three { memorised, end, .. } = self.site else { return None };
         let length = distance(memorised, end);
         let points: Vec<[f64; 3]> = near
@@ -96,7 +100,30 @@ impl Patch {
         let determinant = xx * yy - xy * xy;
         let gradient = [(yy * xz - xy * yz) / determinant, (xx * yz - xy * xz) / determinant];
         let along = (0..2).map(|k| gradient[k] * (end[k] - memorised[k]) / length).sum::<f64>();
-        Some(along).filter(|slope| slope.is_finite())
+        Some(along).filter(|slope| slope.is_finite() && points.len() >= least)
+    }
+}
+
+/// The minima of a surface.
+struct Minima {
+    /// The deepest, and all that are no dents and not on the edge
+    count: usize,
+    /// Whether points without a value keep a part of the surface apart: what is lowest there may or may not be
+    /// another minimum
+    cut_off: bool,
+}
+
+impl Minima {
+    fn of(surface: Surface<'_>, rules: &Rules) -> Self {
+        let found = basins(surface);
+        let others = || found.iter().skip(1);
+        let deep = others()
+            .filter(|basin| !basin.on_edge)
+            .filter(|basin| basin.depth().is_some_and(|depth| depth > rules.c6.barrier));
+        Self {
+            count: found.len().min(1) + deep.count(),
+            cut_off: others().any(|basin| basin.depth().is_none()),
+        }
     }
 }
 
@@ -121,13 +148,14 @@ pub fn c6(rules: &Rules, course: &Course, patches: &[Patch]) -> Outcome {
     for patch in patches {
         let seen = patch.look(rules);
         let name = |statistic: &str| format!("{statistic} on {}", patch.name);
-        let one = seen.minima[0] == 1;
         let resembles = seen.r_excluded.is_some_and(|r| r > rules.c6.r_squared);
         let slopes = !is_three(patch) || seen.slope.is_some_and(|slope| slope < 0.0);
         let enough = seen.points >= rules.c6.least_points;
-        let (verdict, why) = match (one, enough, resembles && slopes) {
-            (false, ..) => (Verdict::Refutes, "two minima of train with a barrier"),
+        let (verdict, why) = match (seen.minima[0], enough, resembles && slopes) {
+            (2.., ..) => (Verdict::Refutes, "two minima of train with a barrier"),
+            (0, ..) => (Verdict::Undecided, "the train loss is nowhere known"),
             (_, false, _) => (Verdict::Undecided, "too few points of the grid near θ_mem"),
+            _ if seen.blind => (Verdict::Undecided, "too little of the train loss is known"),
             (_, _, true) => (Verdict::Supports, "one minimum, and it is that of excluded loss"),
             _ => (Verdict::Undecided, "one minimum, but not like excluded loss, or no slope"),
         };

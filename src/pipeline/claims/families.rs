@@ -8,7 +8,16 @@ use crate::archive::{Archive, Run};
 use crate::error::{Error, Result};
 
 /// What may differ between runs of a family: chance, how long they ran, what was kept.
-const CHANCE: [&str; 6] = ["seed", "split", "steps", "save_at", "save_optimizer", PERMUTED];
+const CHANCE: [&str; 6] = ["seed", "split", "steps", CADENCE, "save_optimizer", PERMUTED];
+
+/// The size of the network.
+const SIZE: [&str; 3] = ["d_model", "heads", "d_mlp"];
+
+/// The size of the data.
+const DATA: &str = "train_fraction";
+
+/// The setting that says when a run saves.
+const CADENCE: &str = "save_at";
 
 /// The setting of a run on permuted labels.
 const PERMUTED: &str = "permute_labels";
@@ -24,6 +33,10 @@ pub struct Families<'a> {
 struct Member<'a> {
     run: &'a Run,
     family: String,
+    /// What it has in common with the runs of other sizes
+    any_size: String,
+    size: String,
+    cadence: String,
     seed: String,
     permuted: bool,
 }
@@ -52,18 +65,44 @@ impl<'a> Families<'a> {
         self.runs.iter().filter(|member| member.permuted).map(|member| member.run)
     }
 
-    /// The names of the runs that `all` is about: the largest family, the first of equal ones.
+    /// The names of the runs that `all` is about: the largest family of one cadence, the first of equal ones.
+    /// Several numbers count saves.
     #[must_use]
     pub fn main(&self) -> Vec<&'a str> {
-        let mut families: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut families: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
         for member in self.runs.iter().filter(|member| !member.permuted) {
-            families.entry(&member.family).or_default().push(&member.run.name);
+            let family = (member.family.as_str(), member.cadence.as_str());
+            families.entry(family).or_default().push(&member.run.name);
         }
         let largest = families.values().map(Vec::len).max().unwrap_or(0);
         let mut largest: Vec<Vec<&str>> =
             families.into_values().filter(|runs| runs.len() == largest).collect();
         largest.sort();
         largest.into_iter().next().unwrap_or_default()
+    }
+
+    /// What the runs of other sizes share with this one: all settings but those of chance, of the network's
+    /// width and of the share of the pairs. The cadence is among them.
+    #[must_use]
+    pub fn of_any_size(&self, run: &Run) -> &str {
+        self.member(run).map_or("", |member| &member.any_size)
+    }
+
+    /// Whether two runs, by name, save at the same steps.
+    #[must_use]
+    pub fn share_cadence(&self, a: &str, b: &str) -> bool {
+        self.share(a, b, |member| &member.cadence)
+    }
+
+    /// Whether their networks are of the same size.
+    #[must_use]
+    pub fn share_size(&self, a: &str, b: &str) -> bool {
+        self.share(a, b, |member| &member.size)
+    }
+
+    fn share(&self, a: &str, b: &str, what: for<'m> fn(&'m Member<'a>) -> &'m String) -> bool {
+        let of = |name: &str| self.runs.iter().find(|own| own.run.name == name).map(what);
+        of(a) == of(b)
     }
 
     /// The other judged runs of a run's family.
@@ -98,25 +137,42 @@ impl<'a> Families<'a> {
 impl<'a> Member<'a> {
     fn new(run: &'a Run) -> Result<Self> {
         let Some(info) = &run.info else {
-            // A run of another program: what was said of all such runs.
+            // A run of another program: what was said of all such runs, and when it saved.
             let family = format!("{:?}", run.facts);
-            return Ok(Self { run, family, seed: run.name.clone(), permuted: false });
+            let steps: Vec<u64> = run.checkpoints.iter().map(|saved| saved.step).collect();
+            let (any_size, size, cadence) = (run.name.clone(), String::new(), format!("{steps:?}"));
+            let (seed, permuted) = (run.name.clone(), false);
+            return Ok(Self { run, family, any_size, size, cadence, seed, permuted });
         };
         let internal = |error| Error::Internal(format!("settings as JSON: {error}"));
         let settings = serde_json::to_value(&info.config).map_err(internal)?;
+        let cadence = settings[CADENCE].to_string();
+        let any_size = any_size(&settings);
+        let size = SIZE.map(|name| settings[name].to_string()).join(" ");
         let (family, seed, permuted) = sorted(settings);
-        Ok(Self { run, family, seed, permuted })
+        Ok(Self { run, family, any_size, size, cadence, seed, permuted })
     }
 }
 
 /// What names a family, its member, and whether its labels are permuted.
-fn sorted(mut settings: Value) -> (String, String, bool) {
+fn sorted(settings: Value) -> (String, String, bool) {
     let permuted = settings.get(PERMUTED).is_some_and(|seed| !seed.is_null());
     let seed = format!("{} {}", settings["seed"], settings["split"]);
+    (without(settings, &CHANCE), seed, permuted)
+}
+
+/// What runs of all sizes have in common.
+fn any_size(settings: &Value) -> String {
+    let all = without(settings.clone(), &[&CHANCE[..], &SIZE, &[DATA]].concat());
+    format!("{all} {}", settings[CADENCE])
+}
+
+/// All settings but these.
+fn without(mut settings: Value, names: &[&str]) -> String {
     if let Value::Object(settings) = &mut settings {
-        CHANCE.iter().for_each(|name| drop(settings.remove(*name)));
+        names.iter().for_each(|name| drop(settings.remove(*name)));
     }
-    (settings.to_string(), seed, permuted)
+    settings.to_string()
 }
 
 #[cfg(test)]
@@ -140,5 +196,57 @@ mod tests {
         assert!(run.0 == sibling.0 && run.1 != sibling.1 && run.0 != stranger.0);
         let null = json!({ "modulus": 59, "permute_labels": null });
         assert!(!sorted(null).2);
+    }
+
+    /// The twins that the paper's seeds are judged by: the same family, one from each of the same
+    /// initialisations, no two with the same permutation.
+    #[test]
+    fn the_twins_of_the_paper_are_permuted_each_in_its_own_way() {
+        let paper = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("paper");
+        for [seeds, twins] in [
+            ["seeds.toml", "claims/permuted.toml"],
+            ["quick/seeds.toml", "claims/quick/permuted.toml"],
+        ] {
+            let plan = |file: &str| {
+                let path = paper.join(file);
+                let text = std::fs::read_to_string(&path).unwrap();
+                let plans = crate::train::sweep::plan(&text, &path).unwrap();
+                plans.into_iter().map(|plan| plan.config).collect::<Vec<_>>()
+            };
+            let (seeds, twins) = (plan(seeds), plan(twins));
+            let permutations: BTreeMap<_, _> =
+                twins.iter().map(|twin| (twin.permute_labels, &twin.seed)).collect();
+            assert_eq!((twins.len(), permutations.len()), (5, 5));
+            let sorted = |config| sorted(serde_json::to_value(config).unwrap());
+            for (run, twin) in seeds.iter().zip(&twins) {
+                let ((family, seed, permuted), twin) = (sorted(run), sorted(twin));
+                assert_eq!((&family, &seed), (&twin.0, &twin.1));
+                assert!(!permuted && twin.2);
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_differ_in_width_and_data_alone() {
+        let run = json!({
+            "modulus": 59, "seed": 1, "d_model": 8, "heads": 2, "d_mlp": 32, "train_fraction": 0.4,
+            "steps": 100, "save_at": "0..:5",
+        });
+        let with = |name: &str, value: Value| {
+            let mut other = run.clone();
+            other[name] = value;
+            any_size(&other)
+        };
+        let own = any_size(&run);
+        for (name, value) in
+            [("d_model", json!(64)), ("train_fraction", json!(0.9)), ("seed", json!(2))]
+        {
+            assert_eq!(with(name, value), own, "{name}");
+        }
+        for (name, value) in
+            [("modulus", json!(61)), ("save_at", json!("0..:2")), ("lr", json!(0.1))]
+        {
+            assert_ne!(with(name, value), own, "{name}");
+        }
     }
 }

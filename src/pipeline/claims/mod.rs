@@ -2,6 +2,7 @@
 //!
 //! What is compared with what stands in [`crate::claims`]; here tables become arrays, and numbers rows.
 
+mod aside;
 mod blind;
 mod families;
 mod one;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::families::Families;
-use super::series::{FrequencyStatistic, column};
+use super::series::FrequencyStatistic;
 use super::tables::{RunTables, Tables};
 use super::{blind, planes};
 use crate::archive::Run;
 use crate::claims::course::{Course, Gap, Outcome, Series, Walks};
+use crate::claims::detector::Scores;
 use crate::claims::judge::{
     self, AtDrop, Capacity, Deadline, Detected, OfWalks, Origin, Rates, StepMean,
 };
@@ -30,6 +31,8 @@ pub struct Judged {
     /// By claim
     pub findings: BTreeMap<&'static str, Finding>,
     pub capacity: Capacity,
+    /// How clearly the blind detector sees its frequencies; empty where it was not used
+    pub scores: Scores,
 }
 
 /// What is the same for all runs.
@@ -45,11 +48,19 @@ impl<'a> Bench<'a> {
     #[must_use]
     pub fn judge(&self, run: &'a Run) -> Judged {
         let case = Case { bench: *self, run, tables: self.tables.of(&run.name) };
-        let findings = match case.course() {
-            Ok(course) => case.findings(&course),
-            Err(gap) => CLAIMS.iter().map(|claim| (*claim, gap.clone().into())).collect(),
+        let (findings, scores) = match case.course() {
+            Ok(course) => {
+                let detected = case.detected(&course);
+                let scores = detected.as_ref().map(|found| found.scores.clone());
+                (case.findings(&course, &detected), scores.unwrap_or_default())
+            }
+            Err(gap) => {
+                let all = CLAIMS.iter().map(|claim| (*claim, gap.clone().into()));
+                (all.collect(), Scores::default())
+            }
         };
-        let mut judged = Judged { run: run.name.clone(), findings, capacity: case.capacity() };
+        let (run, capacity) = (run.name.clone(), case.capacity());
+        let mut judged = Judged { run, findings, capacity, scores };
         let of = |claim: &str| judged.findings.get(claim).map_or(Verdict::Undecided, |f| f.verdict);
         judged.capacity.verdicts = [of("C3a"), of("C4b"), of("C7")];
         judged.findings.insert("C10", judged.capacity.finding(self.rules));
@@ -65,13 +76,19 @@ struct Case<'a> {
 }
 
 /// Why there is no series.
-fn no_table(what: &str, command: &str) -> Gap {
+pub(super) fn no_table(what: &str, command: &str) -> Gap {
     Gap(Lack::Missing, format!("no {what} in the tables: `{command}` makes it"))
 }
 
 impl<'a> Case<'a> {
     fn rules(&self) -> &'a Rules {
         self.bench.rules
+    }
+
+    /// Why there are no rows of a table: it was put aside, or never made.
+    fn without(&self, table: &str, what: &str, command: &str) -> Gap {
+        let reason = self.bench.tables.aside.get(table);
+        reason.map_or_else(|| no_table(what, command), |why| Gap(Lack::Missing, why.clone()))
     }
 
     /// Phases and keys.
@@ -108,7 +125,11 @@ impl<'a> Case<'a> {
     }
 
     /// Every claim but C10.
-    fn findings(&self, course: &Course) -> BTreeMap<&'static str, Finding> {
+    fn findings(
+        &self,
+        course: &Course,
+        detected: &Result<Detected, Gap>,
+    ) -> BTreeMap<&'static str, Finding> {
         let rules = self.rules();
         let context = Subject::new(self.run).and_then(Subject::into_network);
         let context = context.map_err(|error| Gap(Lack::Missing, error.to_string()));
@@ -120,7 +141,7 @@ impl<'a> Case<'a> {
         };
         let shares = self.tables.shares();
         let of_shares = |judge: &dyn Fn() -> Outcome| match shares.is_empty() {
-            true => Err(no_table("shares", "groundswell shares")),
+            true => Err(self.without("shares", "shares", "groundswell shares")),
             false => judge(),
         };
         let order = context.as_ref().ok().map(|context| context.group.order());
@@ -138,6 +159,8 @@ impl<'a> Case<'a> {
             judge::c1(rules, course, walks, exponents)
         });
         let c3 = |bounds, name, from| judge::c3(rules, course, &origins, bounds, (name, from));
+        let c13 = detected.as_ref().map_err(Gap::clone);
+        let c13 = c13.and_then(|found| judge::c13(rules, course, found));
         let outcomes: [(&'static str, Outcome); 15] = [
             ("C1", c1),
             ("C2", of_shares(&|| judge::c2(rules, course, &shares))),
@@ -152,7 +175,7 @@ impl<'a> Case<'a> {
             ("C9", of_shares(&|| with(&|walks| judge::c9(rules, course, walks.series, &shares)))),
             ("C11", judge::c11(rules, course, &planes::widths(self.tables, rules))),
             ("C12", of_shares(&|| judge::c12(rules, course, &shares))),
-            ("C13", self.detected(course).and_then(|found| judge::c13(rules, course, &found))),
+            ("C13", c13),
             ("C14", judge::c14(rules, course, &self.tables.lines())),
         ];
         let finding = |outcome: Outcome| outcome.unwrap_or_else(Finding::from);
@@ -173,12 +196,15 @@ impl<'a> Case<'a> {
             .collect();
         let of = |statistic: FrequencyStatistic| -> Result<Origin, Gap> {
             let row = self.tables.onset(statistic.name());
-            let row = row.ok_or_else(|| no_table("onset of it", "groundswell onset"))?;
+            let row =
+                row.ok_or_else(|| self.without("onset", "onset of it", "groundswell onset"))?;
             if !matches!(row.status, Status::Ok | Status::NotReached) {
                 return Err(Gap(Lack::Missing, format!("its onset is {}", row.status.name())));
             }
             let series = self.tables.statistic(statistic);
-            let series = series.ok_or_else(|| no_table(statistic.source(), statistic.command()))?;
+            let series = series.ok_or_else(|| {
+                self.without(statistic.table(), statistic.source(), statistic.command())
+            })?;
             let found = (row.step_onset, row.threshold);
             let own = Walks::new(self.rules(), course, &series);
             // A rate does not win; what it sums up to does.
@@ -206,23 +232,20 @@ impl<'a> Case<'a> {
             by_step.entry(row.step).or_default().push(row);
         }
         if by_step.is_empty() {
-            return Err(no_table("arrow", "groundswell arrow"));
+            return Err(self.without("arrow", "arrow", "groundswell arrow"));
         }
-        // The z of the mean itself, where the table has it.
-        let of_labels = column::<ArrowRow>("z_label_mean");
         let saves: Vec<StepMean> = by_step
             .into_iter()
             .map(|(step, rows)| {
-                let of = |pick: fn(&ArrowRow) -> Option<f64>| {
-                    rows.iter().map(|row| pick(row)).collect::<Option<Vec<f64>>>()
-                };
-                let exact = of_labels.as_ref().and_then(|column| column(rows.first()?));
-                let z_label = of(|row| row.z_label);
+                let rates = rows.iter().map(|row| row.rate_ce).collect::<Option<Vec<f64>>>();
+                // The same in all rows of a step.
+                let of_all =
+                    |pick: fn(&ArrowRow) -> Option<f64>| rows.first().and_then(|row| pick(row));
                 StepMean {
                     step,
-                    rate_ce: of(|row| row.rate_ce).and_then(|rates| mean(&rates)),
-                    z_label: exact.or_else(|| judge::of_mean(&z_label?)),
-                    z_mirror: of(|row| row.z_mirror).and_then(|z| judge::of_mean(&z)),
+                    rate_ce: rates.and_then(|rates| mean(&rates)),
+                    z_label: of_all(|row| row.z_label_mean),
+                    z_mirror: of_all(|row| row.z_mirror_mean),
                 }
             })
             .collect();
@@ -239,7 +262,7 @@ impl<'a> Case<'a> {
             }
         }
         if series.is_empty() {
-            return Err(no_table("arrow", "groundswell arrow"));
+            return Err(self.without("arrow", "arrow", "groundswell arrow"));
         }
         let mut sums: BTreeMap<i64, [f64; 3]> = BTreeMap::new();
         let keys = |row: &&ArrowRow| course.keys.iter().any(|key| *key as i64 == row.frequency);
@@ -279,19 +302,48 @@ impl<'a> Case<'a> {
     }
 
     fn detected(&self, course: &Course) -> Result<Detected, Gap> {
-        let twins = self.bench.families.twins(self.run);
-        let twins: Vec<RunTables<'_>> =
-            twins.into_iter().map(|twin| self.bench.tables.of(&twin.name)).collect();
+        let tables = self.bench.tables;
+        let of_twin = |twin: &'a Run| match tables.sources.differs(twin) {
+            Some(problem) => Err(problem),
+            None => Ok(tables.of(&twin.name)),
+        };
+        let twins: Vec<_> = self.bench.families.twins(self.run).into_iter().map(of_twin).collect();
         blind::detected(self.rules(), course, self.tables, &twins)
     }
 
-    /// What the same network does with permuted labels.
+    /// What the same network does with permuted labels, and whether this run may be compared by it.
     fn capacity(&self) -> Capacity {
-        let twin = self.bench.families.twin(self.run);
-        let twin = twin.or_else(|| self.bench.families.twins(self.run).into_iter().next());
-        let accuracy = twin.and_then(|twin| {
-            self.bench.tables.of(&twin.name).progress().last().and_then(|row| row.train_accuracy)
-        });
-        Capacity { twin_accuracy: accuracy, verdicts: [Verdict::Undecided; 3] }
+        Capacity {
+            settings: self.bench.families.of_any_size(self.run).to_owned(),
+            twin_accuracy: self.twin_accuracy(),
+            is_final: self.tables.phases().t_gen.is_some(),
+            verdicts: [Verdict::Undecided; 3],
+        }
+    }
+
+    /// Train accuracy on permuted labels after as many steps as this run. A run on permuted labels that is
+    /// shorter says something only if it has learnt them.
+    fn twin_accuracy(&self) -> Result<f64, Gap> {
+        let families = self.bench.families;
+        let twins = || families.twins(self.run).into_iter().next();
+        let missing = |reason: &str| Gap(Lack::NoTwin, reason.to_owned());
+        let twin = families.twin(self.run).or_else(twins).ok_or_else(|| {
+            missing("no run on permuted labels says whether the network could memorise")
+        })?;
+        let end = self.tables.steps().last().copied().unwrap_or(0);
+        let tables = self.bench.tables.of(&twin.name);
+        let reached = tables.progress().find(|row| row.step >= end);
+        let (step, accuracy) = reached
+            .or_else(|| tables.progress().last())
+            .and_then(|row| Some((row.step, row.train_accuracy?)))
+            .ok_or_else(|| missing("the run on permuted labels has no train accuracy"))?;
+        if step < end && accuracy < self.rules().c10.over {
+            let reason = format!(
+                "the run on permuted labels has {:.1} % at step {step} and ends before step {end}",
+                100.0 * accuracy
+            );
+            return Err(Gap(Lack::NoTwin, reason));
+        }
+        Ok(accuracy)
     }
 }

@@ -48,6 +48,12 @@ impl FrequencyStatistic {
         }
     }
 
+    /// The name of that table.
+    #[must_use]
+    pub fn table(self) -> &'static str {
+        self.source().split_once('.').map_or("", |(table, _)| table)
+    }
+
     /// That table, and its column.
     #[must_use]
     pub fn source(self) -> &'static str {
@@ -98,7 +104,7 @@ pub const TABLES: [&str; 5] = [
 ];
 
 /// A column by its name, where the table has it.
-pub(super) fn column<R: Row>(name: &str) -> Option<impl Fn(&R) -> Option<f64> + use<R>> {
+fn column<R: Row>(name: &str) -> Option<impl Fn(&R) -> Option<f64> + use<R>> {
     let field = R::FIELDS.iter().find(|field| field.column.name == name)?;
     Some(move |row: &R| match (field.get)(row) {
         Cell::Float64(value) => Some(value),

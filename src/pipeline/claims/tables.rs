@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::aside::aside;
 use super::series::{Frequencies, FrequencyStatistic, Sources, gather};
 use crate::archive::Run;
 use crate::claims::course::Series;
@@ -30,6 +31,19 @@ impl<R: Row> ByRun<R> {
         Ok(Self(found))
     }
 
+    /// The same, or no rows of a table that was put aside.
+    fn read_unless(
+        aside: &BTreeMap<&'static str, String>,
+        output: &Output,
+        run: impl Fn(&R) -> &str,
+    ) -> Result<Self> {
+        if aside.contains_key(R::TABLE) {
+            Ok(Self(HashMap::new()))
+        } else {
+            Self::read(output, run)
+        }
+    }
+
     fn of(&self, run: &str) -> &[R] {
         self.0.get(run).map_or(&[], Vec::as_slice)
     }
@@ -49,6 +63,8 @@ pub struct Tables {
     curvature: ByRun<CurvatureRow>,
     /// Tables that are not there, and the command that writes each
     pub missing: Vec<(&'static str, &'static str)>,
+    /// Tables that are there and do not belong to the others, with the reason; they count as absent
+    pub aside: BTreeMap<&'static str, String>,
 }
 
 /// Which command writes a table.
@@ -72,17 +88,23 @@ impl Tables {
     /// What is wrong with one of the files; a table that is not there is no error.
     pub fn read(output: &Output) -> Result<Self> {
         let missing = MAKERS.into_iter().filter(|(table, _)| !output.has(table)).collect();
+        let aside = aside(output.manifest());
+        let mut sources = Sources::read(output)?;
+        if aside.contains_key(ArrowRow::TABLE) {
+            sources.arrow.clear();
+        }
         Ok(Self {
-            sources: Sources::read(output)?,
+            sources,
             neurons: ByRun::read(output, |row: &NeuronRow| &row.run)?,
-            shares: ByRun::read(output, |row: &SharesRow| &row.run)?,
-            onset: ByRun::read(output, |row: &OnsetRow| &row.run)?,
+            shares: ByRun::read_unless(&aside, output, |row: &SharesRow| &row.run)?,
+            onset: ByRun::read_unless(&aside, output, |row: &OnsetRow| &row.run)?,
             surface: ByRun::read(output, |row: &SurfaceRow| &row.run)?,
             plane_points: ByRun::read(output, |row: &PlanePointRow| &row.run)?,
             interpolation: ByRun::read(output, |row: &InterpolationRow| &row.run)?,
             barriers: ByRun::read(output, |row: &BarrierRow| &row.run)?,
             curvature: ByRun::read(output, |row: &CurvatureRow| &row.run)?,
             missing,
+            aside,
         })
     }
 
@@ -103,6 +125,7 @@ impl Tables {
             barriers: none(),
             curvature: none(),
             missing: Vec::new(),
+            aside: BTreeMap::new(),
         }
     }
 
@@ -193,7 +216,10 @@ impl<'a> RunTables<'a> {
             closure_train: row.closure_train,
             angle_test: row.switch_angle_test,
             gradient_cosine: row.gradient_cosine_train,
-            kernel_cross: row.kernel_cross,
+            kernel_cross: row
+                .kernel_cross_jacobian
+                .zip(row.kernel_cross_jacobian_standard_error)
+                .map(|(value, error)| [value, error]),
         };
         self.tables.shares.of(self.run).iter().map(save).collect()
     }
@@ -202,7 +228,7 @@ impl<'a> RunTables<'a> {
     #[must_use]
     pub fn settled_neurons(self, step: i64, clear: f64) -> Option<f64> {
         let rows = self.tables.neurons.of(self.run);
-        let last = rows.iter().map(|row| row.step).max()?;
+        let last = self.progress().last()?.step;
         let at = |step: i64| rows.iter().filter(move |row| row.step == step);
         let now: HashMap<i64, i64> =
             at(step).filter_map(|row| Some((row.neuron, row.frequency?))).collect();
@@ -234,23 +260,28 @@ impl<'a> RunTables<'a> {
         rows.into_iter().find(|row| row.plane == plane && row.step == step)
     }
 
-    /// Lines with a barrier. Of several alignments of one line, that of the lowest barrier.
+    /// Lines with a barrier, and with the loss at both ends: within the run, and to the last checkpoints of
+    /// others. Of several alignments of one line, that of the lowest barrier.
     #[must_use]
     pub fn lines(self) -> Vec<Line> {
         let points = self.tables.interpolation.of(self.run);
-        let mut ends: HashMap<(i64, i64, &str, &str), f64> = HashMap::new();
+        let mut ends: HashMap<(i64, i64, &str, &str), Vec<f64>> = HashMap::new();
         for row in points.iter().filter(|row| row.alpha <= 0.0 || row.alpha >= 1.0) {
             let key = (row.from_step, row.to_step, row.to_run.as_str(), row.alignment.as_str());
-            let loss = row.train_loss.unwrap_or(0.0);
-            let end = ends.entry(key).or_insert(loss);
-            *end = end.max(loss);
+            ends.entry(key).or_default().extend(row.train_loss);
         }
         let mut found: BTreeMap<(i64, i64, &str), Line> = BTreeMap::new();
         for row in self.tables.barriers.of(self.run) {
             let key = (row.from_step, row.to_step, row.to_run.as_str(), row.alignment.as_str());
-            let (Some(barrier), Some(end)) = (row.barrier_linear, ends.get(&key)) else { continue };
+            let end = ends.get(&key).filter(|losses| losses.len() == 2);
+            let end = end.and_then(|losses| losses.iter().copied().reduce(f64::max));
+            let (Some(barrier), Some(end)) = (row.barrier_linear, end) else { continue };
             let elsewhere = (row.to_run != row.run).then(|| row.to_run.clone());
-            let line = Line { from: row.from_step, to: row.to_step, elsewhere, barrier, end: *end };
+            let last = || self.tables.of(&row.to_run).progress().last().map(|last| last.step);
+            if elsewhere.is_some() && last() != Some(row.to_step) {
+                continue;
+            }
+            let line = Line { from: row.from_step, to: row.to_step, elsewhere, barrier, end };
             let place = found.entry((key.0, key.1, key.2)).or_insert_with(|| line.clone());
             if line.barrier < place.barrier {
                 *place = line;

@@ -11,7 +11,7 @@ use super::one::{Bench, CLAIMS, Judged};
 use super::open;
 use super::tables::Tables;
 use crate::archive::{self, Run};
-use crate::claims::judge::{All, Capacity, all_runs, c10, other_families};
+use crate::claims::judge::{All, Capacity, all_runs, c10, curve, other_families};
 use crate::claims::rules::Rules;
 use crate::claims::verdict::{Finding, Lack, Measured, Verdict};
 use crate::error::{Error, Result};
@@ -24,6 +24,9 @@ const MEASURE: &str = "claims";
 
 /// The run of the rows about all of them.
 const ALL: &str = "all";
+
+/// Claims whose numbers count saves or add up what is between them: other cadences have others.
+const OF_CADENCE: [&str; 2] = ["C7", "C8"];
 
 /// The statistic of the rows with a claim's verdict.
 const VERDICT: &str = "verdict";
@@ -90,12 +93,13 @@ pub fn claims(request: &Request<'_>, observe: Observe<'_>) -> Result<(Summary, V
     let judged =
         in_parallel(&runs, request.threads, request.stop, observe, |run| Ok(bench.judge(run)))?;
     let main: BTreeSet<&str> = families.main().into_iter().collect();
-    let mut all = together(request.rules, &judged, &main);
+    let mut all = together(&bench, &judged, &main);
     let rows = rows(&judged, &main, &all);
 
-    let skipped = archive.unreadable.len();
+    let skipped = archive.unreadable.len() + tables.aside.len();
     let mut summary = Summary { computed: judged.len(), skipped, ..Summary::default() };
     summary.warnings.extend(archive.unreadable.iter().map(Error::to_string));
+    summary.warnings.extend(tables.aside.values().cloned());
     for (table, command) in &tables.missing {
         summary.warnings.push(format!("no table {table}: `{command}` writes it"));
     }
@@ -135,22 +139,34 @@ pub fn claims(request: &Request<'_>, observe: Observe<'_>) -> Result<(Summary, V
 
 /// Every claim over the runs of the main family.
 fn together(
-    rules: &Rules,
+    bench: &Bench<'_>,
     judged: &[Judged],
     main: &BTreeSet<&str>,
 ) -> BTreeMap<&'static str, All> {
-    let capacities: Vec<Capacity> = judged.iter().map(|judged| judged.capacity).collect();
+    let rules = bench.rules;
+    let capacities: Vec<Capacity> = judged.iter().map(|judged| judged.capacity.clone()).collect();
+    let as_large = |run: &str| main.iter().all(|own| bench.families.share_size(run, own));
+    let as_often = |run: &str| main.iter().all(|own| bench.families.share_cadence(run, own));
     let mut all: BTreeMap<&'static str, All> = BTreeMap::new();
     for claim in CLAIMS {
         let of = |inside: bool| -> Vec<&Finding> {
-            let chosen =
-                judged.iter().filter(|judged| main.contains(judged.run.as_str()) == inside);
+            let chosen = judged
+                .iter()
+                .filter(|judged| main.contains(judged.run.as_str()) == inside)
+                // Networks of other sizes are what C10 is about.
+                .filter(|judged| as_large(&judged.run))
+                .filter(|judged| !OF_CADENCE.contains(&claim) || as_often(&judged.run));
             chosen.filter_map(|judged| judged.findings.get(claim)).collect()
         };
         let mut found = match claim {
             "C10" => c10(rules, &capacities),
             _ => all_runs(rules, claim, &of(true)),
         };
+        if claim == "C13" {
+            let own = judged.iter().filter(|judged| main.contains(judged.run.as_str()));
+            let rows = curve(rules.c13.level, own.map(|judged| &judged.scores));
+            found.parts.extend(rows.map(|row| (row, None)));
+        }
         if let Some(row) = other_families(&found, &of(false)).filter(|_| claim != "C10") {
             found.parts.push((row, None));
         }

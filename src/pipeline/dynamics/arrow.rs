@@ -316,8 +316,8 @@ struct State {
 
 impl State {
     fn new(config: &RunConfig, context: &RunContext, step: u64) -> Self {
-        let frozen = context.net.frozen(config.biases);
-        let mut optimizer = Optimizer::new(config, context.net.layout().len()).freezing(&frozen);
+        let optimizer = Optimizer::new(config, context.net.layout().len());
+        let mut optimizer = optimizer.freezing(&context.frozen);
         optimizer.updates = step;
         Self { optimizer, is_known: false }
     }

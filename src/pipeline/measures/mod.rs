@@ -174,9 +174,10 @@ impl MeasureKind {
     #[must_use]
     pub fn version(self) -> u32 {
         match self {
-            Self::Frequencies => 2, // since 2 with `neuron_share`
-            Self::Ablations => 2,   // since 2 with `attention_linear`
-            Self::Circuits => 2,    // since 2 with table `readouts`
+            // Since 2 with `neuron_share`; with `z_mirror_mean`; with kernels less their bias.
+            Self::Frequencies | Self::Arrow | Self::Shares => 2,
+            // Since 2 with `attention_linear`; with table `readouts`.
+            Self::Ablations | Self::Circuits => 2,
             _ => 1,
         }
     }

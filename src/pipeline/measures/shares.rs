@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::losses::circuit_status;
-use crate::claims::kernel;
+use crate::claims::kernel::{self, Cross};
 use crate::claims::parts::Parts;
 use crate::claims::path::Deltas;
 use crate::claims::shares::Coalitions;
@@ -102,6 +102,7 @@ pub fn row(view: &View<'_>, before: Option<&Before>) -> SharesRow {
     let closure = |split: &OfSplit| split.deltas.as_ref().and_then(Deltas::closure);
     let finite = |split: &OfSplit| split.scales.as_ref().and_then(Scales::finite);
     let angle = |split: &OfSplit| split.scales.as_ref().and_then(Scales::angle);
+    let cross = kernel.as_ref().and_then(|kernel| kernel.cross);
     SharesRow {
         share_key_train: known(share(&train)),
         share_key_test: known(share(&test)),
@@ -113,9 +114,11 @@ pub fn row(view: &View<'_>, before: Option<&Before>) -> SharesRow {
         beta_test: known(finite(&test).map(|(_, beta)| beta)),
         switch_angle_train: known(angle(&train)),
         switch_angle_test: known(angle(&test)),
-        gradient_cosine_train: known(kernel.as_ref().and_then(|kernel| kernel.cosine)),
-        kernel_cross: known(kernel.as_ref().and_then(|kernel| kernel.cross).map(|(x, _)| x)),
-        kernel_cross_standard_error: known(kernel.and_then(|kernel| kernel.cross).map(|(_, e)| e)),
+        gradient_cosine_train: known(kernel.and_then(|kernel| kernel.cosine)),
+        kernel_cross_jacobian: known(cross.map(|cross| cross.of_jacobians.value)),
+        kernel_cross_jacobian_standard_error: known(cross.map(|cross| cross.of_jacobians.error)),
+        kernel_cross: known(cross.map(|cross| cross.of_kernels.value)),
+        kernel_cross_standard_error: known(cross.map(|cross| cross.of_kernels.error)),
         status,
         ..row
     }
@@ -125,8 +128,7 @@ pub fn row(view: &View<'_>, before: Option<&Before>) -> SharesRow {
 struct Kernel {
     /// Of the gradients of excluded and of restricted loss, training pairs
     cosine: Option<f64>,
-    /// With its standard error
-    cross: Option<(f64, f64)>,
+    cross: Option<Cross>,
 }
 
 fn compare(

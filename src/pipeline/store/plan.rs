@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::canonical_digest;
 use crate::error::{Error, Result};
 use crate::pipeline::measures::{MeasureKind, Scope};
+use crate::pipeline::places::Places;
 use crate::tables::FailureRow;
 
 /// Name of the plan in a folder of tables.
@@ -202,7 +203,22 @@ impl Plan {
             let states = run.optimizer.iter().filter(is_own);
             told["states"] = states.map(|state| json!([state.file, state.blake3])).collect();
         }
+        if let Some(chosen) = self.chosen(kind, unit) {
+            told["chosen"] = chosen.into();
+        }
         canonical_digest(&told)
+    }
+
+    /// The steps of a unit of which a measure was asked for more than of others: `last` is another one
+    /// when the run has grown. `None` where nothing was asked.
+    fn chosen(&self, kind: MeasureKind, unit: &Unit) -> Option<Vec<u64>> {
+        let told = self.measures.get(&kind)?;
+        let places = told.get("at").or_else(|| told.get("kernel_at"))?.as_str()?;
+        let places: Places = places.parse().ok()?;
+        let all = &self.runs[unit.run].checkpoints;
+        let ends = all.first().zip(all.last()).map(|(first, last)| (first.step, last.step));
+        let own = all[unit.checkpoints.clone()].iter().map(|own| own.step);
+        Some(own.filter(|step| places.has(*step, ends)).collect())
     }
 
     /// The bytes of the file: sorted, with a digest of themselves.
@@ -322,6 +338,21 @@ mod tests {
         states.runs[0].optimizer = vec![state(100), state(999)];
         assert_eq!(changed(&states, MeasureKind::Arrow), [true, false, false], "of its own steps");
         assert_eq!(changed(&states, MeasureKind::Movement), [false; 3]);
+
+        // Of a run that grew, the block with the former last checkpoint holds no last one any more.
+        let told = [
+            (MeasureKind::Shares, json!({ "kernel_at": "20,last" })),
+            (MeasureKind::Ablations, json!({ "at": "20,last" })),
+        ];
+        let mut whole = before.clone();
+        whole.runs[0].checkpoints.truncate(32);
+        whole.measures = told.into();
+        let mut grown = before.clone();
+        grown.measures.clone_from(&whole.measures);
+        for kind in [MeasureKind::Shares, MeasureKind::Ablations] {
+            let differ = |unit: usize| basis(&grown, kind, unit) != basis(&whole, kind, unit);
+            assert_eq!([differ(0), differ(1)], [false, true], "{kind}");
+        }
 
         let mut other = before.clone();
         other.measures.insert(MeasureKind::Spectra, json!({ "a": 2 }));

@@ -47,6 +47,19 @@ fn a_lack_is_handed_on() {
     assert!(all.finding.reason.ends_with("no run on permuted labels"), "{all:?}");
 }
 
+/// A number that some runs do not have is that of the others, and says so.
+#[test]
+fn a_median_says_of_how_many_runs_it_is() {
+    let mut findings = vec![finding(Verdict::Refutes, 1.0, None); 5];
+    for late in &mut findings[..2] {
+        late.headline = None;
+        late.parts[0].value = None;
+    }
+    let all = all_runs(&few_draws(), "C3a", &findings.iter().collect::<Vec<_>>());
+    assert!(all.finding.reason.ends_with("; value of 3 runs that have one"), "{all:?}");
+    assert!(all.parts[0].0.reason.ends_with("; value of 3 of 5 runs"), "{all:?}");
+}
+
 /// p over runs is that of 4 of 5, then Holm's; it is a hurdle for support alone.
 #[test]
 fn support_needs_its_null() {
@@ -84,25 +97,74 @@ fn other_families_are_a_null_of_their_own() {
     assert!(row.reason.contains("0 support, 1 refute"), "{row:?}");
 }
 
+/// A run that generalises, by the accuracy of its twin.
+fn sized(accuracy: f64, verdicts: [Verdict; 3]) -> Capacity {
+    Capacity { settings: "p 97".into(), twin_accuracy: Ok(accuracy), is_final: true, verdicts }
+}
+
+fn runs_of(over: [Verdict; 3], under: [Verdict; 3], count: usize) -> Vec<Capacity> {
+    let at_the_edge = vec![sized(0.95, over); 2];
+    [vec![sized(1.0, over); 3], at_the_edge, vec![sized(0.5, under); count]].concat()
+}
+
 #[test]
 fn c10_compares_networks_of_two_sizes() {
     use Verdict::{Refutes, Supports, Undecided};
-    let runs = |over: [Verdict; 3], under: [Verdict; 3], count: usize| -> Vec<Capacity> {
-        let of = |accuracy, verdicts| Capacity { twin_accuracy: Some(accuracy), verdicts };
-        let all = [vec![of(1.0, over); 3], vec![of(0.95, over); 2], vec![of(0.5, under); count]];
-        all.concat()
-    };
     let judge = |runs: &[Capacity]| c10(rules(), runs).finding;
     let same = [Supports, Refutes, Supports];
-    assert_eq!(judge(&runs(same, same, 3)).verdict, Supports);
-    assert_eq!(judge(&runs(same, [Supports, Supports, Supports], 3)).verdict, Refutes);
-    assert_eq!(judge(&runs(same, [Supports, Undecided, Supports], 3)).verdict, Undecided);
-    let few = judge(&runs(same, same, 2));
+    let found = judge(&runs_of(same, same, 3));
+    assert_eq!(found.verdict, Supports);
+    assert!(found.reason.contains("in which algorithm 1 is only what is not K"), "{found:?}");
+    assert_eq!(judge(&runs_of(same, [Supports, Supports, Supports], 3)).verdict, Refutes);
+    assert_eq!(judge(&runs_of(same, [Supports, Undecided, Supports], 3)).verdict, Undecided);
+    let few = judge(&runs_of(same, same, 2));
     assert_eq!((few.verdict, few.lack), (Undecided, Some(Lack::NotReached)));
-    let alone = Capacity { twin_accuracy: None, verdicts: same };
-    assert_eq!(judge(&[alone]).lack, Some(Lack::NoTwin));
+    let gap = Gap(Lack::NoTwin, "no run on permuted labels".into());
+    let alone = Capacity { twin_accuracy: Err(gap), ..sized(1.0, same) };
+    assert_eq!(judge(std::slice::from_ref(&alone)).lack, Some(Lack::NoTwin));
     assert_eq!(alone.kind(rules()), Kind::Unknown);
-    let kinds = [0.89, 0.9, 0.985, 0.99]
-        .map(|accuracy| Capacity { twin_accuracy: Some(accuracy), ..alone }.kind(rules()));
+    assert_eq!(alone.finding(rules()).lack, Some(Lack::NoTwin));
+    let kinds = [0.89, 0.9, 0.985, 0.99].map(|accuracy| sized(accuracy, same).kind(rules()));
     assert_eq!(kinds, [Kind::Under, Kind::Edge, Kind::Edge, Kind::Over]);
+}
+
+/// Runs without a final algorithm have no verdict, and are none of the runs that must agree.
+#[test]
+fn c10_counts_only_runs_that_generalise() {
+    use Verdict::{Supports, Undecided};
+    let same = [Supports; 3];
+    let unfinished =
+        |accuracy: f64| Capacity { is_final: false, ..sized(accuracy, [Undecided; 3]) };
+    let mut runs = runs_of(same, same, 3);
+    runs.extend([unfinished(1.0), unfinished(1.0), unfinished(0.1), unfinished(0.1)]);
+    let found = c10(rules(), &runs);
+    assert_eq!(found.finding.verdict, Supports, "{found:?}");
+    let count =
+        |name: &str| found.parts.iter().find(|row| row.0.statistic == name).unwrap().0.value;
+    assert_eq!((count("runs_over"), count("runs_under")), (Some(3.0), Some(3.0)));
+    // Nor do they make up the number that is needed.
+    let mut runs = runs_of(same, same, 2);
+    runs.push(unfinished(0.1));
+    assert_eq!(c10(rules(), &runs).finding.lack, Some(Lack::NotReached));
+    let own = unfinished(0.1).finding(rules());
+    assert_eq!((own.verdict, own.lack), (Undecided, Some(Lack::NotReached)));
+    assert_eq!(own.headline, Some(0.1), "its size is known all the same");
+}
+
+/// Seeds of another modulus or cadence are no networks of another size.
+#[test]
+fn c10_compares_like_with_like() {
+    use Verdict::{Refutes, Supports};
+    let same = [Supports; 3];
+    let elsewhere = |runs: Vec<Capacity>| {
+        let other = |run: Capacity| Capacity { settings: "p 113".into(), ..run };
+        runs.into_iter().map(other).collect::<Vec<_>>()
+    };
+    let mut runs = runs_of(same, same, 3);
+    runs.extend(elsewhere(vec![sized(1.0, [Refutes; 3]); 5]));
+    let found = c10(rules(), &runs);
+    assert_eq!(found.finding.verdict, Supports, "{found:?}");
+    // One set of settings alone has both sizes.
+    let split = [vec![sized(1.0, same); 3], elsewhere(vec![sized(0.5, same); 3])].concat();
+    assert_eq!(c10(rules(), &split).finding.lack, Some(Lack::NotReached));
 }

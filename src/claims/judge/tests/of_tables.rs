@@ -1,6 +1,7 @@
 //! Claims that follow from numbers of the tables alone.
 
 use super::*;
+use crate::claims::detector::Scores;
 
 fn shares(of: impl Fn(i64, &mut ShareSave)) -> Vec<ShareSave> {
     let mut saves: Vec<ShareSave> = course()
@@ -15,7 +16,10 @@ fn shares(of: impl Fn(i64, &mut ShareSave)) -> Vec<ShareSave> {
 #[test]
 fn c2_looks_at_the_share_of_the_keys() {
     let judge = |share: &dyn Fn(i64) -> f64| {
-        c2(rules(), &course(), &shares(|step, save| save.share_key_train = Some(share(step))))
+        let saves = shares(|step, save| {
+            (save.share_key_train, save.explained_train) = (Some(share(step)), Some(1.0));
+        });
+        c2(rules(), &course(), &saves)
     };
     is(&judge(&|step| if step <= T_DROP { 0.1 } else { 0.9 }), Verdict::Supports);
     is(&judge(&|_| 0.3), Verdict::Undecided);
@@ -29,8 +33,23 @@ fn c2_looks_at_the_share_of_the_keys() {
     let half = found.parts.iter().find(|row| row.statistic == "step_half_train").unwrap();
     assert_eq!(half.value, Some(500.0));
     lacks(&c2(rules(), &course(), &[]), Lack::Missing);
-    let gaps = shares(|step, save| save.share_key_train = (step % 20 == 0).then_some(0.1));
-    lacks(&c2(rules(), &course(), &gaps), Lack::Missing);
+    let gaps = |share: &dyn Fn(i64) -> Option<f64>| {
+        let saves = shares(|step, save| {
+            (save.share_key_train, save.explained_train) = (share(step), Some(1.0));
+        });
+        c2(rules(), &course(), &saves)
+    };
+    lacks(&gaps(&|step| (step % 20 == 0).then_some(0.1)), Lack::Missing);
+    // Nothing to share out before t_mem is no gap.
+    is(&gaps(&|step| (step >= T_MEM).then_some(0.1)), Verdict::Supports);
+    // Eight saves above ½ with one between them that is not known are no five in a row.
+    let broken = |step: i64| match step {
+        240 => None,
+        200..=280 => Some(0.6),
+        _ => Some(0.1),
+    };
+    let found = gaps(&broken).unwrap();
+    assert_eq!((found.verdict, found.headline), (Verdict::Undecided, Some(0.6)));
 }
 
 #[test]
@@ -45,6 +64,20 @@ fn c7_adds_up_what_the_parts_moved() {
     is(&judge([0.0, -0.4, -0.6]), Verdict::Undecided);
     is(&judge([0.0, 0.6, -0.4]), Verdict::Refutes);
     lacks(&judge([0.0; 3]), Lack::NotReached);
+    // The keys move the loss at the first saves, and the rest for most of the time: 0.9 after step 10.
+    let mut run = course();
+    run.steps = [0, 10, 500, 1000].into();
+    let of = |step: i64, [key, rest]: [f64; 2]| ShareSave {
+        step,
+        deltas_train: Some([0.0, key, rest]),
+        ..ShareSave::default()
+    };
+    let saves = [of(10, [-3.0, 0.0]), of(500, [0.1, -0.9]), of(1000, [0.0; 2])];
+    let found = c7(rules(), &run, &saves).unwrap();
+    let value = |name: &str| found.parts.iter().find(|row| row.statistic == name).unwrap().value;
+    assert!((value("share_rest").unwrap() - 0.225).abs() < 1e-12, "{found:?}");
+    assert!((value("share_rest_of_time").unwrap() - 0.9 * 0.98).abs() < 1e-12, "{found:?}");
+    assert_eq!(found.verdict, Verdict::Refutes, "by the saves");
     // One save without its parts is a gap in the sum; parts that do not add up decide nothing.
     let gap = shares(|step, save| save.deltas_train = (step != 300).then_some([0.0, 0.0, 1.0]));
     lacks(&c7(rules(), &course(), &gap), Lack::Missing);
@@ -56,19 +89,45 @@ fn c7_adds_up_what_the_parts_moved() {
 
 #[test]
 fn c12_needs_all_three() {
-    let judge = |interaction: f64, cosine: Option<f64>, kernel: Option<f64>| {
+    let judge = |interaction: f64, cosine: Option<f64>, kernel: Option<[f64; 2]>| {
         let saves = shares(|_, save| {
             (save.interaction_train, save.explained_train) = (Some(interaction), Some(2.0));
             (save.gradient_cosine, save.kernel_cross) = (cosine, kernel);
         });
         c12(rules(), &course(), &saves)
     };
-    is(&judge(-0.1, Some(0.05), Some(0.02)), Verdict::Supports);
-    is(&judge(-0.1, Some(-0.3), Some(0.02)), Verdict::Undecided);
-    is(&judge(-0.1, Some(-0.6), Some(0.02)), Verdict::Refutes);
+    let small = Some([0.02, 0.01]);
+    is(&judge(-0.1, Some(0.05), small), Verdict::Supports);
+    is(&judge(-0.1, Some(-0.3), small), Verdict::Undecided);
+    is(&judge(-0.1, Some(-0.6), small), Verdict::Refutes);
     is(&judge(1.5, None, None), Verdict::Refutes);
     lacks(&judge(0.1, Some(0.05), None), Lack::Missing);
     lacks(&c12(rules(), &course(), &[]), Lack::Missing);
+    // An estimate within two standard errors of a bound is on neither side of it.
+    is(&judge(-0.1, Some(0.05), Some([0.08, 0.015])), Verdict::Undecided);
+    is(&judge(-0.1, Some(0.05), Some([0.55, 0.03])), Verdict::Undecided);
+    is(&judge(-0.1, Some(0.05), Some([0.55, 0.02])), Verdict::Refutes);
+}
+
+/// Two saves with kernels cannot support, and one of them can refute; saves after t_gen say nothing.
+#[test]
+fn c12_wants_kernels_at_several_saves() {
+    let judge = |at: &[i64], kernel: f64| {
+        let saves = shares(|step, save| {
+            (save.interaction_train, save.explained_train) = (Some(0.1), Some(2.0));
+            if at.contains(&step) {
+                (save.gradient_cosine, save.kernel_cross) = (Some(0.05), Some([kernel, 0.001]));
+            }
+        });
+        c12(rules(), &course(), &saves)
+    };
+    is(&judge(&[200, 400, 600], 0.02), Verdict::Supports);
+    lacks(&judge(&[200, 400], 0.02), Lack::Missing);
+    is(&judge(&[400], 0.6), Verdict::Refutes);
+    let late = judge(&[900, 950, 1000], 0.6);
+    lacks(&late, Lack::Missing);
+    let reason = late.unwrap().reason;
+    assert!(reason.contains("kernel_cross at 0 saves of t_mem..t_gen, not 3"), "{reason}");
 }
 
 #[test]
@@ -85,6 +144,7 @@ fn c4a_is_about_any_algorithm() {
     is(&judge(&|_| Some(9.0), 8.0), Verdict::Supports);
     is(&judge(&|_| Some(9.0), 1.0), Verdict::Refutes);
     is(&judge(&|_| Some(-1.0), 8.0), Verdict::Refutes);
+    is(&judge(&|_| Some(-9.0), 8.0), Verdict::Refutes); // clearly the other way
     is(&judge(&|step| Some(if step < 30 { 9.0 } else { 1.0 }), 8.0), Verdict::Undecided);
     assert!(judge(&|_| Some(9.0), 4.0).unwrap().p.unwrap() < 1e-4);
     lacks(&judge(&|_| None, 8.0), Lack::Missing);
@@ -157,6 +217,31 @@ fn c6_looks_for_a_second_minimum() {
     is(&judge(&[uphill, hidden(false)]), Verdict::Undecided);
     lacks(&judge(&[hidden(false)]), Lack::Missing);
     lacks(&judge(&[]), Lack::Missing);
+    // A second well behind points without a loss may be none; where nothing is known there is none at all.
+    let walled = |wall: &dyn Fn(f64) -> bool| {
+        let mut seen = patch(true, wells, wells, slope);
+        let known: Vec<bool> = seen.at.iter().map(|at| !wall(at[0])).collect();
+        seen.train.iter_mut().zip(known).for_each(|(loss, known)| *loss = loss.filter(|_| known));
+        seen
+    };
+    let undecided = |seen: Patch| {
+        let found = judge(&[seen, hidden(false)]).unwrap();
+        assert_eq!(found.verdict, Verdict::Undecided, "{found:?}");
+        found.reason
+    };
+    assert!(
+        undecided(walled(&|x| (x - 0.5).abs() < 0.06)).contains("too little of the train loss")
+    );
+    assert!(undecided(walled(&|_| true)).contains("nowhere known"));
+    // One well, and too little of it.
+    let mut part = hidden(true);
+    let far: Vec<bool> = part.at.iter().map(|[x, y]| x.hypot(*y) > 0.6).collect();
+    part.train.iter_mut().zip(&far).for_each(|(loss, far)| *loss = loss.filter(|_| !far));
+    assert!(undecided(part).contains("too little of the train loss"));
+    // Restricted loss known at one point near θ_mem has no slope.
+    let mut flat = hidden(true);
+    flat.restricted.iter_mut().skip(1).for_each(|loss| *loss = None);
+    undecided(flat);
     let found = judge(&[hidden(true), hidden(false)]).unwrap();
     let slope = |row: &&crate::claims::verdict::Measured| row.statistic.starts_with("slope");
     let slope = found.parts.iter().find(slope).unwrap().value.unwrap();
@@ -185,17 +270,82 @@ fn c11_compares_widths_with_influence() {
     lacks(&judge(&widths(&|share| share, true)[..4]), Lack::Missing);
 }
 
+fn seen(step: i64) -> Seen {
+    Seen { step, key: 3, chance: 0.01, neuron_share: Some(0.02) }
+}
+
+fn detected(judged: Option<i64>) -> Detected {
+    Detected {
+        judged: judged.map(seen),
+        literal: Some(seen(10)),
+        last: 1000,
+        before_drop: 50,
+        smallest_chance: 1e-3,
+        twins: 5,
+        ..Detected::default()
+    }
+}
+
 #[test]
 fn c13_is_about_when_tools_see() {
-    let judge = |step: Option<i64>, last: i64, twins: usize| {
-        c13(rules(), &course(), &Detected { step, last, twins, ..Detected::default() })
+    let judge = |judged| c13(rules(), &course(), &detected(judged));
+    is(&judge(Some(510)), Verdict::Supports);
+    is(&judge(Some(500)), Verdict::Undecided);
+    is(&judge(Some(450)), Verdict::Undecided);
+    is(&judge(Some(390)), Verdict::Refutes);
+    // The other detector has a verdict in a row of its own, and none on the claim.
+    let found = judge(Some(510)).unwrap();
+    let row = |name: &str| found.parts.iter().find(|row| row.statistic == name).unwrap();
+    let literal = row("detection/t_gen of any rejection");
+    assert_eq!((literal.value, literal.verdict), (Some(10.0 / 800.0), Verdict::Refutes));
+    assert_eq!(row("detection/t_gen").verdict, Verdict::Supports);
+    assert_eq!(row("selectivity_p").value, Some(0.01));
+    // Never to see a circuit that is there says nothing about tools.
+    let never = judge(None);
+    is(&never, Verdict::Undecided);
+    assert!(never.unwrap().reason.contains("no key is found up to step 1000"));
+    // After t_drop, and before half of t_gen.
+    let mut slow = course();
+    slow.phases.t_gen = Some(2000);
+    let both = c13(rules(), &slow, &detected(Some(510)));
+    is(&both, Verdict::Undecided);
+    assert!(both.unwrap().reason.ends_with("comes late and early by the two rules"));
+}
+
+#[test]
+fn c13_needs_what_it_looks_at() {
+    let judge = |change: &dyn Fn(&mut Detected), step| {
+        let mut found = detected(Some(step));
+        change(&mut found);
+        c13(rules(), &course(), &found)
     };
-    is(&judge(Some(510), 1000, 5), Verdict::Supports);
-    is(&judge(None, 1000, 5), Verdict::Supports);
-    is(&judge(Some(450), 1000, 5), Verdict::Undecided);
-    is(&judge(Some(390), 1000, 5), Verdict::Refutes);
-    lacks(&judge(None, 490, 5), Lack::NoTwin);
-    lacks(&judge(Some(390), 1000, 1), Lack::NoTwin);
+    for step in [390, 510] {
+        is(
+            &judge(&|found| found.before_drop = 5, step),
+            [Verdict::Refutes, Verdict::Supports][usize::from(step > 400)],
+        );
+        lacks(&judge(&|found| found.before_drop = 4, step), Lack::Missing);
+        lacks(&judge(&|found| found.twins = 1, step), Lack::NoTwin);
+        lacks(&judge(&|found| found.smallest_chance = 0.06, step), Lack::NotReached);
+    }
+    let why = judge(&|found| (found.twins, found.left_out) = (1, vec!["t9: is stale".into()]), 390);
+    assert!(why.unwrap_err().1.ends_with("; left out: t9: is stale"));
+    let mut run = course();
+    run.phases.t_drop = None;
+    lacks(&c13(rules(), &run, &detected(Some(390))), Lack::NotReached);
+}
+
+#[test]
+fn the_curve_of_c13_is_over_all_seeds() {
+    let of = |keys: &[f64], plain: &[f64]| Scores { keys: keys.into(), plain: plain.into() };
+    let runs = [of(&[3.0], &[1.0]), of(&[2.0], &[2.0]), Scores::default()];
+    let [area, hits] = curve(0.05, &runs);
+    assert_eq!((area.value, hits.value), (Some(0.875), Some(0.5)));
+    assert_eq!(
+        (area.reason.as_str(), hits.statistic.as_str()),
+        ("2 keys, 2 plain frequencies", "hits at 0.05 false alarms")
+    );
+    assert_eq!(curve(0.05, &[])[0].value, None);
 }
 
 #[test]
@@ -217,10 +367,45 @@ fn c14_looks_for_barriers() {
         c14(rules(), &course(), &lines)
     };
     is(&judge(0.1, 0.0, &[], 10), Verdict::Supports);
-    is(&judge(0.0, 3.0, &[4.0], 10), Verdict::Supports);
-    is(&judge(0.0, 3.0, &[40.0], 10), Verdict::Undecided);
-    is(&judge(0.0, 0.01, &[4.0], 10), Verdict::Refutes);
-    lacks(&judge(0.0, 3.0, &[], 10), Lack::Missing);
-    lacks(&judge(0.0, 0.01, &[4.0], 3), Lack::Missing);
+    is(&judge(0.0, 3.0, &[4.0], 100), Verdict::Supports);
+    is(&judge(0.0, 3.0, &[40.0], 100), Verdict::Undecided);
+    // Blocked, where the way to another run is free.
+    is(&judge(0.0, 3.0, &[0.0], 100), Verdict::Undecided);
+    is(&judge(0.0, 0.01, &[4.0], 100), Verdict::Refutes);
+    is(&judge(0.0, 0.01, &[], 90), Verdict::Refutes);
+    // Some of the lines between consecutive saves do not make all of them free.
+    lacks(&judge(0.0, 0.01, &[4.0], 89), Lack::Missing);
+    lacks(&judge(0.0, 3.0, &[], 100), Lack::Missing);
     lacks(&c14(rules(), &course(), &[]), Lack::Missing);
+}
+
+/// Of a run whose first checkpoints are gone nobody knows what was there.
+#[test]
+fn what_begins_late_is_undecided() {
+    let late = |first: i64| {
+        let mut run = course();
+        run.steps.retain(|step| *step >= first);
+        run
+    };
+    let saves = shares(|_, save| {
+        (save.share_key_train, save.explained_train) = (Some(0.1), Some(1.0));
+        (save.deltas_train, save.angle_test) = (Some([0.0, 0.0, -1.0]), Some(30.0));
+    });
+    #[track_caller]
+    fn begins(outcome: &Outcome, step: i64) {
+        let Err(Gap(Lack::Missing, reason)) = outcome else { panic!("{outcome:?}") };
+        assert!(reason.ends_with(&format!("begin at step {step}")), "{reason}");
+    }
+    for first in [10, T_MEM] {
+        let run = late(first);
+        begins(&c2(rules(), &run, &saves), first);
+        begins(&c7(rules(), &run, &saves), first);
+        begins(&c4a(rules(), &run, &[]), first);
+    }
+    let run = late(T_MEM);
+    begins(&c6(rules(), &run, &[]), T_MEM);
+    begins(&c14(rules(), &run, &[]), T_MEM);
+    begins(&c9(rules(), &run, &walking(0.0, |t| t), &saves), T_MEM);
+    assert_eq!(late(10).t_mem(), Ok(T_MEM));
+    assert!(late(T_GEN).t_gen().unwrap_err().1.contains("the checkpoints begin at step 800"));
 }

@@ -147,6 +147,15 @@ fn c4b_needs_the_final_keys_at_once() {
         &c4b(&rules, &run, &rates(noisy(|_| 0.0)), &Walks::new(&rules, &run, &climb)),
         Verdict::Refutes,
     );
+    // Away from the keys is not towards them.
+    is(
+        &c4b(&rules, &run, &rates(noisy(|_| -30.0)), &Walks::new(&rules, &run, &climb)),
+        Verdict::Refutes,
+    );
+    // Rates that are all equal have no z: nothing is known of most saves.
+    let mut flat = noisy(|_| 30.0);
+    flat.values.slice_mut(ndarray::s![1.., ..]).fill(1.0);
+    lacks(&c4b(&rules, &run, &rates(flat), &Walks::new(&rules, &run, &climb)), Lack::Missing);
     // Only later, but before t_mem.
     let later = noisy(|t| if t > 40.0 { 30.0 } else { 0.0 });
     is(&c4b(&rules, &run, &rates(later), &Walks::new(&rules, &run, &climb)), Verdict::Undecided);
@@ -182,6 +191,16 @@ fn c8_has_a_verdict_for_each_rate() {
     assert_eq!(of("share_adam"), Some((Verdict::Undecided, Some(Lack::NoMoments))));
     is(&judge(&|_| 0.0), Verdict::Refutes);
     is(&judge(&|t| if t < 600.0 { 30.0 } else { 0.0 }), Verdict::Undecided);
+    // Saved every 10 steps up to 200 and every 100 from there on: 21 of 27 saves, a quarter of the time.
+    let mut run = course();
+    run.steps.retain(|step| *step <= 200 || step % 100 == 0);
+    let early = noisy(|t| if t <= 200.0 { 30.0 } else { 0.0 }).at_steps(&run.steps);
+    let found = c8(&rules, &run, &rates(early), &Walks::new(&rules, &run, &climb)).unwrap();
+    let value = |name: &str| found.parts.iter().find(|row| row.statistic == name).unwrap().value;
+    assert_eq!(value("share_ce"), Some(21.0 / 27.0));
+    // 200 steps, and half of the way from the last of them to the next save.
+    assert!((value("share_ce_of_time").unwrap() - 250.0 / 800.0).abs() < 1e-12, "{found:?}");
+    let run = super::course();
     let idle = walking(0.3, |_| 0.0);
     is(
         &c8(&rules, &run, &rates(noisy(|_| 30.0)), &Walks::new(&rules, &run, &idle)),
@@ -211,6 +230,14 @@ fn c9_needs_the_switch_and_the_pace() {
     };
     is(&c9(rules, &run, &growing(0.001), &saves(500)), Verdict::Supports);
     is(&c9(rules, &run, &growing(0.001), &saves(300)), Verdict::Undecided);
+    // Before t_mem the angle is noise.
+    let mut noise = saves(500);
+    noise.iter_mut().take(7).for_each(|save| save.angle_test = Some(60.0));
+    is(&c9(rules, &run, &growing(0.001), &noise), Verdict::Supports);
+    // Not known where it passes: at 480, or at 500.
+    let mut gap = saves(500);
+    gap.iter_mut().filter(|save| (480..500).contains(&save.step)).for_each(|s| s.angle_test = None);
+    lacks(&c9(rules, &run, &growing(0.001), &gap), Lack::Missing);
     is(&c9(rules, &run, &growing(0.005), &saves(500)), Verdict::Undecided);
     is(&c9(rules, &run, &growing(0.02), &saves(500)), Verdict::Refutes);
     let found = c9(rules, &run, &growing(0.001), &saves(500)).unwrap();

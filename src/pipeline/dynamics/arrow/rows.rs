@@ -80,12 +80,11 @@ impl<'a> Around<'a> {
             decay = Some(of(optimizer.decay(&weights.values)));
             update = match next {
                 _ if *is_known => Ok(of(optimizer.step(&gradient.values))),
-                _ if problem.is_some() => update,
-                None => Err(Status::NoMoments),
-                Some(Err(lost)) => Err(lost.status),
+                None => update,
+                Some(Err(lost)) => Err(problem.unwrap_or(lost.status)),
                 Some(Ok(next)) => {
                     let step = optimizer.step_between(&weights.values, &next.values);
-                    step.map(of).ok_or(Status::NoMoments)
+                    step.map(of).ok_or(problem.unwrap_or(Status::NoMoments))
                 }
             };
         }
@@ -110,8 +109,10 @@ impl<'a> Around<'a> {
         };
         let total = rates.total.as_deref();
         let z_nonkey = total.map(|total| arrow::among_plain(total, &self.last.plain));
-        let z_mirror = total.zip(rates.mirror.as_deref());
-        let z_mirror = z_mirror.map(|(total, mirror)| arrow::among_mirrors(total, mirror, group));
+        let both = total.zip(rates.mirror.as_deref());
+        let z_mirror = both.map(|(total, mirror)| arrow::among_mirrors(total, mirror, group));
+        let z_mirror_mean =
+            both.and_then(|(total, mirror)| arrow::mean_over_mirrors(total, mirror, group));
         let way = self.last.weights.found.as_ref().ok().map(|last| {
             let way = last.values.iter().zip(weights.values.iter()).map(|(last, w)| last - w);
             of(way.collect())
@@ -129,6 +130,7 @@ impl<'a> Around<'a> {
                 rate_total: at(&rates.total, i),
                 z_nonkey: score(&z_nonkey, i),
                 z_mirror: score(&z_mirror, i),
+                z_mirror_mean,
                 z_label: score(&z_label, i),
                 z_label_mean,
                 gradient_share: share,
