@@ -5,8 +5,9 @@ use std::cell::OnceCell;
 use ndarray::{Array2, Axis};
 
 use super::nulls::subsets::{Pool, Subsets};
-use super::nulls::walks::{Walk, Winners, contrast, winners};
-use super::nulls::{Compared, NullId, compare, mean_of};
+use super::nulls::walks::{self, Walk};
+use super::nulls::winners::{Contest, Winners};
+use super::nulls::{Compared, NullId, compare, mean_of, paths};
 use super::phases::Phases;
 use super::rules::Rules;
 use super::stats::Side;
@@ -127,26 +128,43 @@ impl Course {
 
     /// Random sets of frequencies as large as K, if there are enough.
     #[must_use]
-    pub fn subsets(&self, rules: &Rules) -> Option<Subsets> {
-        subsets(rules, &self.keys, &self.plain)
+    pub fn subsets(&self, rules: &Rules, pool: Pool) -> Option<Subsets> {
+        Subsets::new(&rules.nulls, &self.keys, &self.plain, pool)
     }
-}
 
-/// The draws of N1; `None` with too few plain frequencies for enough different sets as large as K.
-#[must_use]
-pub fn subsets(rules: &Rules, keys: &[usize], plain: &[usize]) -> Option<Subsets> {
-    if different_sets(plain.len(), keys.len()) < rules.nulls.least_sets as f64 {
-        return None;
+    /// N1: a number of the keys beside that of random sets. Mean, quantile and z are those among sets of the
+    /// others, the band that claims are about; p is [`Course::exchanged_p`]. Neither with too few sets.
+    #[must_use]
+    pub fn among_sets(
+        &self,
+        rules: &Rules,
+        value: f64,
+        of: impl Fn(&[usize]) -> Option<f64>,
+    ) -> Compared {
+        let sets = self.subsets(rules, Pool::Plain);
+        let null: Vec<f64> = sets.iter().flat_map(Subsets::sets).filter_map(&of).collect();
+        let p = self.exchanged_p(rules, of);
+        Compared { p, ..compare(&rules.nulls, NullId::N1, value, &null, Side::Upper) }
     }
-    Subsets::new(keys, plain, Pool::Plain, rules.nulls.subsets, rules.nulls.seed)
-}
 
-/// Number of sets of `k` of `n` things.
-fn different_sets(n: usize, k: usize) -> f64 {
-    if k > n {
-        return 0.0;
+    /// p of a number of the keys among sets of keys and others together: exact, where nothing differs, for
+    /// whatever number of a set. It finds something where sets of a few keys have smaller numbers than the keys:
+    /// means over frequencies are such, while the shape of a mean is already that of the keys if one is in it.
+    #[must_use]
+    pub fn exchanged_p<T: PartialOrd>(
+        &self,
+        rules: &Rules,
+        of: impl Fn(&[usize]) -> Option<T>,
+    ) -> Option<f64> {
+        let own = of(&self.keys)?;
+        let sets = self.subsets(rules, Pool::Exchanged)?;
+        let (mut count, mut beyond) = (0, 0);
+        for found in sets.sets().filter_map(of) {
+            count += 1;
+            beyond += usize::from(found >= own);
+        }
+        (count > 0).then(|| (1 + beyond) as f64 / (1 + count) as f64)
     }
-    (0..k).map(|i| (n - i) as f64 / (i + 1) as f64).product()
 }
 
 /// A statistic of every frequency, at the saves where it is known of all.
@@ -204,55 +222,73 @@ impl Series {
     }
 }
 
-/// A statistic of every frequency, and what it is in frequencies that won by chance: N5a, and N5b for a
-/// statistic that is positive, as growth rates need. Draws are made once, when they are first needed.
+/// A statistic of every frequency, and what it is in frequencies that won by chance: N5a, N5a' and, for a
+/// statistic that is positive, as growth rates need, N5b. Draws are made once, when they are first needed.
 #[derive(Debug)]
 pub struct Walks<'a> {
     pub series: &'a Series,
     rules: &'a Rules,
     course: &'a Course,
-    drawn: [OnceCell<Option<Winners>>; 2],
+    drawn: OnceCell<Vec<(NullId, Winners)>>,
 }
 
 impl<'a> Walks<'a> {
     /// Of this statistic.
     #[must_use]
     pub fn new(rules: &'a Rules, course: &'a Course, series: &'a Series) -> Self {
-        Self { series, rules, course, drawn: Default::default() }
+        Self { series, rules, course, drawn: OnceCell::new() }
     }
 
-    /// The draws of N5a and N5b, as far as they are defined.
-    pub fn drawn(&self) -> impl Iterator<Item = (NullId, &Winners)> {
-        let kinds = [(NullId::N5a, Walk::Additive), (NullId::N5b, Walk::Multiplicative)];
-        kinds.into_iter().zip(&self.drawn).filter_map(|((null, walk), cell)| {
-            let drawn = cell.get_or_init(|| self.draw(walk));
-            Some((null, drawn.as_ref()?))
-        })
+    /// Saves that a claim looks at, in number: up to the last phase that one ends with, and as many more as
+    /// must be in a row. (Of ten thousand draws every save takes 80 kB.)
+    fn kept(&self) -> usize {
+        let (rules, phases) = (self.rules, self.course.phases);
+        let of = |share: f64, step: Option<i64>| step.map(|step| (share * step as f64) as i64);
+        let ends = [
+            of(1.0, phases.t_gen),
+            of(rules.c3.a.refutes, phases.t_mem),
+            of(rules.c3.b.refutes, phases.t_peak),
+            Some(rules.c4.last_step),
+        ];
+        let end = ends.into_iter().flatten().max().unwrap_or(0);
+        let saves = self.series.steps.partition_point(|step| *step <= end);
+        (saves + rules.nulls.in_a_row).min(self.series.steps.len())
     }
 
-    fn draw(&self, walk: Walk) -> Option<Winners> {
-        let (series, nulls) = (&self.series.values, &self.rules.nulls);
-        let defined = walk == Walk::Additive || series.iter().all(|value| *value > 0.0);
-        let (keys, plain) = (&self.course.keys, &self.course.plain);
-        let draw = || winners(series.view(), keys, plain, walk, nulls.walks, nulls.seed);
-        defined.then(draw).flatten()
+    fn contest(&self) -> Contest<'_> {
+        let Course { keys, plain, .. } = self.course;
+        Contest { series: self.series.values.view(), keys, plain, kept: self.kept() }
+    }
+
+    fn draw(&self) -> Vec<(NullId, Winners)> {
+        // Nobody has won before the run ends.
+        if self.series.steps.last() != self.course.steps.last() {
+            return Vec::new();
+        }
+        let (contest, rules) = (self.contest(), &self.rules.nulls);
+        let walk = |walk| walks::winners(&contest, walk, rules.walks, rules.seed);
+        let whole = paths::winners(&contest, rules.walks, rules.seed);
+        let Some((walked, whole)) = walk(Walk::Additive).zip(whole) else { return Vec::new() };
+        let mut drawn = vec![(NullId::N5a, walked), (NullId::N5aPaths, whole)];
+        if self.series.values.iter().all(|value| *value > 0.0) {
+            drawn.extend(walk(Walk::Multiplicative).map(|grown| (NullId::N5b, grown)));
+        }
+        drawn
     }
 
     /// The winner's curse: a number of the contrast of the keys (their mean less that of the plain
-    /// frequencies, over the saves) among those of winners by chance. Empty where it is undefined.
+    /// frequencies, over the saves that claims look at) among those of winners by chance. Empty where it is
+    /// undefined.
     pub fn curse(&self, number: impl Fn(&[i64], &[f64]) -> Option<f64>) -> Vec<Compared> {
-        let steps = &self.series.steps;
-        let own = contrast(self.series.values.view(), &self.course.keys, &self.course.plain);
-        if own.is_empty() {
-            return Vec::new(); // no other frequencies to stand out of
-        }
-        let Some(measured) = number(steps, &own) else { return Vec::new() };
-        let against = |(null, drawn): (NullId, &Winners)| {
-            let rows = drawn.contrast.rows().into_iter();
-            let values: Vec<f64> = rows.filter_map(|row| number(steps, &row.to_vec())).collect();
-            compare(null, measured, &values, Side::Upper)
+        let own = self.contest().contrast();
+        let steps = &self.series.steps[..own.len()];
+        let measured = if own.is_empty() { None } else { number(steps, &own) };
+        let Some(measured) = measured else { return Vec::new() };
+        let against = |(null, drawn): &(NullId, Winners)| {
+            let values = drawn.numbers(|contrast| number(steps, contrast));
+            compare(&self.rules.nulls, *null, measured, &values, Side::Upper)
         };
-        self.drawn().map(against).collect()
+        self.drawn.get_or_init(|| self.draw()).iter().map(against).collect()
     }
 }
 
@@ -268,6 +304,14 @@ impl From<Compared> for Against {
     }
 }
 
+/// How far a contrast rises from the first save in a window to the last one.
+#[must_use]
+pub fn rise(steps: &[i64], contrast: &[f64], (first, last): (i64, i64)) -> Option<f64> {
+    let begin = steps.partition_point(|step| *step < first);
+    let end = steps.partition_point(|step| *step <= last).checked_sub(1)?;
+    (begin < end).then(|| contrast[end] - contrast[begin])
+}
+
 /// The least favourable p of several nulls; `None` if one of them has none, or there are none.
 #[must_use]
 pub fn largest_p(all: &[Compared]) -> Option<f64> {
@@ -275,10 +319,23 @@ pub fn largest_p(all: &[Compared]) -> Option<f64> {
     p?.into_iter().reduce(f64::max)
 }
 
-/// Whether a statistic is gone under N5: winners by chance have it, too. `None` without the null.
+/// Whether a statistic is gone under N5: winners by chance have it, too, by one of its nulls. `None` if none
+/// says so and one is undefined, or there are none.
 #[must_use]
 pub fn is_gone(rules: &Rules, curse: &[Compared]) -> Option<bool> {
-    largest_p(curse).map(|p| p > rules.nulls.level)
+    let gone = curse.iter().filter_map(|null| null.p).any(|p| p > rules.nulls.level);
+    if gone { Some(true) } else { largest_p(curse).map(|_| false) }
+}
+
+/// What support does not rule out if the growth of what is ahead is not among these nulls: N5b needs a
+/// statistic that is positive.
+#[must_use]
+pub fn head_start(curse: &[Compared]) -> &'static str {
+    if curse.iter().any(|null| null.null == NullId::N5b) {
+        ""
+    } else {
+        "; without N5b, which needs positive values, a head start is not ruled out"
+    }
 }
 
 /// `0.042`, or `1.2e-5`: a number in a reason.
@@ -297,18 +354,6 @@ pub fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claims::rules::rules;
-
-    #[test]
-    fn few_frequencies_make_no_null() {
-        assert_eq!(
-            [(5, 2), (6, 6), (4, 5), (30, 0)].map(|(n, k)| different_sets(n, k)),
-            [10.0, 1.0, 0.0, 1.0]
-        );
-        let plain: Vec<usize> = (10..24).collect();
-        assert!(subsets(rules(), &[1, 2], &plain).is_none(), "91 sets");
-        assert!(subsets(rules(), &[1, 2, 3], &plain).is_some(), "364 sets");
-    }
 
     #[test]
     fn numbers_in_reasons_are_short() {

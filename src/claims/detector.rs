@@ -34,6 +34,7 @@ use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis};
 pub use curve::{Scores, auc, roc};
 
 use super::nulls::subsets::{Pool, Subsets};
+use super::onset::in_a_row;
 use super::rules::Rules;
 use super::stats;
 
@@ -155,13 +156,8 @@ impl Detector {
             rejected.rows().into_iter().map(|rejected| chance(rejected, wanted)).collect();
         let length = self.in_a_row.max(1);
         let stays = |k: usize| {
-            let mut row = 0;
-            rejected.column(k - 1).iter().zip(&chances).enumerate().find_map(
-                |(save, (is, chance))| {
-                    row = if *is && *chance <= self.selectivity { row + 1 } else { 0 };
-                    (row == length).then(|| save + 1 - length)
-                },
-            )
+            let saves = rejected.column(k - 1).into_iter().zip(&chances);
+            in_a_row(saves.map(|(is, chance)| *is && *chance <= self.selectivity), length)
         };
         let (save, frequency) = wanted.iter().filter_map(|k| Some((stays(*k)?, *k))).min()?;
         let chance = chances[save..save + length].iter().copied().fold(0.0, f64::max);
@@ -194,7 +190,7 @@ impl Detector {
     ) -> Option<f64> {
         let (first, others) =
             (1..=held_out.first()?.ncols()).partition::<Vec<_>, _>(|k| *k <= size);
-        let sets = Subsets::new(&first, &others, Pool::Exchanged, draws, seed)?;
+        let sets = Subsets::draw(&first, &others, Pool::Exchanged, draws, seed)?;
         let found = |twin: &Array2<bool>| {
             sets.sets().filter(|set| self.detect(twin.view(), set).is_some()).count()
         };

@@ -1,32 +1,29 @@
 //! From when on a statistic is beyond its null.
 
-/// Saves in a row that an onset needs.
-pub const IN_A_ROW: usize = 5;
-
-/// Reported beside it: fewer and more of them.
+/// Saves in a row that are reported beside those of the rules: columns `step_onset_3`, `step_onset_10`.
 pub const ALSO: [usize; 2] = [3, 10];
 
-/// Which quantile of the null has to be exceeded.
-pub const QUANTILE: f64 = 0.999;
+/// Where something begins to hold `count` times in a row; the index of the first of them.
+pub fn in_a_row(holds: impl IntoIterator<Item = bool>, count: usize) -> Option<usize> {
+    let mut row = 0;
+    holds.into_iter().enumerate().find_map(|(index, holds)| {
+        row = if holds { row + 1 } else { 0 };
+        (row == count.max(1)).then(|| index + 1 - row)
+    })
+}
 
 /// The first save from which on a statistic exceeds its threshold, which may differ from save to save, for
-/// `in_a_row` saves in a row; its index. A save without a threshold exceeds nothing.
+/// `count` saves in a row; its index. A save without a threshold exceeds nothing.
 ///
 /// Saves, not steps: where the cadence is dense, a row of them is short.
 ///
 /// # Panics
 /// If there are not as many thresholds as values.
 #[must_use]
-pub fn onset(values: &[f64], thresholds: &[Option<f64>], in_a_row: usize) -> Option<usize> {
+pub fn onset(values: &[f64], thresholds: &[Option<f64>], count: usize) -> Option<usize> {
     assert_eq!(values.len(), thresholds.len(), "a threshold for each save");
-    let mut row = 0;
-    for (save, (value, threshold)) in values.iter().zip(thresholds).enumerate() {
-        row = if threshold.is_some_and(|threshold| *value > threshold) { row + 1 } else { 0 };
-        if row == in_a_row.max(1) {
-            return Some(save + 1 - row);
-        }
-    }
-    None
+    let pairs = values.iter().zip(thresholds);
+    in_a_row(pairs.map(|(value, bar)| bar.is_some_and(|bar| *value > bar)), count)
 }
 
 #[cfg(test)]

@@ -166,8 +166,17 @@ impl Values {
         let inside = |key, value: f64| {
             (!(value > 0.0 && value < 1.0)).then(|| (key, format!("{value} is not in (0, 1)")))
         };
+        let positive = |key, value: f64| {
+            (!(value > 0.0 && value.is_finite()))
+                .then(|| (key, format!("{value} is not a number above 0")))
+        };
         let some = |key, value: usize| (value == 0).then(|| (key, "0 is too few".to_owned()));
         let bounds = |key, bounds: &Bounds| bounds.problem().map(|problem| (key, problem));
+        let early = |key, bounds: &Bounds| {
+            let fits = bounds.supports > 0.0 && bounds.supports < bounds.refutes;
+            let problem = "an onset supports by an earlier step than it refutes, after 0";
+            (!fits).then(|| (key, problem.to_owned()))
+        };
         let known = |key, value: &str, of: &[&str]| {
             (!of.contains(&value)).then(|| (key, format!("`{value}` is none of {}", of.join(", "))))
         };
@@ -176,33 +185,76 @@ impl Values {
             let wrong = found.find_map(|name| known("c3.statistics", name, &STATISTICS));
             wrong.or_else(|| some("c3.statistics", self.c3.statistics.len()))
         };
-        share("over_runs.agreement", self.over_runs.agreement)
-            .or_else(|| some("over_runs.least_runs", self.over_runs.least_runs))
-            .or_else(|| some("over_runs.resamples", self.over_runs.resamples))
-            .or_else(|| inside("over_runs.level", self.over_runs.level))
-            .or_else(|| inside("nulls.quantile", self.nulls.quantile))
-            .or_else(|| some("nulls.subsets", self.nulls.subsets))
-            .or_else(|| some("nulls.walks", self.nulls.walks))
-            .or_else(|| some("nulls.in_a_row", self.nulls.in_a_row))
-            .or_else(|| share("nulls.coverage", self.nulls.coverage))
-            .or_else(|| inside("nulls.level", self.nulls.level))
-            .or_else(|| inside("c1.last_part", self.c1.last_part))
-            .or_else(|| bounds("c2.share_key", &self.c2.share_key))
-            .or_else(statistics)
-            .or_else(|| bounds("c3.a", &self.c3.a))
-            .or_else(|| bounds("c3.b", &self.c3.b))
-            .or_else(|| bounds("c5.accuracy", &self.c5.accuracy))
-            .or_else(|| bounds("c7.share_rest", &self.c7.share_rest))
-            .or_else(|| bounds("c8.share", &self.c8.share))
-            .or_else(|| known("c8.judged", &self.c8.judged, &RATES))
-            .or_else(|| bounds("c9.rate", &self.c9.rate))
-            .or_else(|| bounds("c11.spearman", &self.c11.spearman))
-            .or_else(|| bounds("c12.interference", &self.c12.interference))
-            .or_else(|| some("c12.least_saves", self.c12.least_saves))
-            .or_else(|| inside("c13.level", self.c13.level))
-            .or_else(|| inside("c13.selectivity", self.c13.selectivity))
-            .or_else(|| share("c13.early", self.c13.early))
-            .or_else(|| some("c13.least_twins", self.c13.least_twins))
+        let steps = (self.c4.last_step < 1)
+            .then(|| ("c4.last_step", format!("{} is not a step above 0", self.c4.last_step)));
+        let order = (self.c10.under > self.c10.over).then(|| {
+            ("c10.under", format!("{} is above c10.over, {}", self.c10.under, self.c10.over))
+        });
+        let Self { over_runs, nulls, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14 } =
+            self;
+        let faults = [
+            some("over_runs.least_runs", over_runs.least_runs),
+            share("over_runs.agreement", over_runs.agreement),
+            inside("over_runs.level", over_runs.level),
+            some("over_runs.resamples", over_runs.resamples),
+            inside("nulls.quantile", nulls.quantile),
+            some("nulls.subsets", nulls.subsets),
+            some("nulls.least_sets", nulls.least_sets),
+            some("nulls.walks", nulls.walks),
+            some("nulls.in_a_row", nulls.in_a_row),
+            share("nulls.coverage", nulls.coverage),
+            inside("nulls.level", nulls.level),
+            share("c1.spearman", c1.spearman),
+            positive("c1.key_exponent", c1.key_exponent),
+            positive("c1.other_exponent", c1.other_exponent),
+            inside("c1.last_part", c1.last_part),
+            share("c1.jump", c1.jump),
+            bounds("c2.share_key", &c2.share_key),
+            share("c2.middle", c2.middle),
+            statistics(),
+            bounds("c3.a", &c3.a),
+            early("c3.a", &c3.a),
+            bounds("c3.b", &c3.b),
+            early("c3.b", &c3.b),
+            positive("c4.z", c4.z),
+            steps,
+            share("c4.a_share", c4.a_share),
+            share("c4.b_share", c4.b_share),
+            share("c4.band_share", c4.band_share),
+            bounds("c5.accuracy", &c5.accuracy),
+            share("c5.cosine", c5.cosine),
+            share("c5.neurons", c5.neurons),
+            share("c5.clear", c5.clear),
+            share("c6.near", c6.near),
+            share("c6.r_squared", c6.r_squared),
+            positive("c6.barrier", c6.barrier),
+            some("c6.least_points", c6.least_points),
+            bounds("c7.share_rest", &c7.share_rest),
+            positive("c7.closure", c7.closure),
+            positive("c8.z", c8.z),
+            bounds("c8.share", &c8.share),
+            known("c8.judged", &c8.judged, &RATES),
+            share("c9.within", c9.within),
+            bounds("c9.rate", &c9.rate),
+            share("c10.over", c10.over),
+            share("c10.under", c10.under),
+            order,
+            some("c10.least_runs", c10.least_runs),
+            positive("c11.rise", c11.rise),
+            some("c11.least_steps", c11.least_steps),
+            bounds("c11.spearman", &c11.spearman),
+            bounds("c12.interference", &c12.interference),
+            some("c12.least_saves", c12.least_saves),
+            inside("c13.level", c13.level),
+            inside("c13.selectivity", c13.selectivity),
+            share("c13.early", c13.early),
+            some("c13.least_twins", c13.least_twins),
+            positive("c14.barrier", c14.barrier),
+            positive("c14.of_end", c14.of_end),
+            share("c14.alike", c14.alike),
+            some("c14.least_lines", c14.least_lines),
+        ];
+        faults.into_iter().flatten().next()
     }
 }
 
@@ -252,5 +304,45 @@ mod tests {
             refused("{ supports = 0.2, refutes = 0.5 }", "{ supports = 0.2, refutes = 0.2 }");
         assert!(found.contains("c2.share_key: supports and refutes are both 0.2"), "{found}");
         assert!(refused("walks = 10000", "walks = -1").contains("invalid value"));
+        let found =
+            refused("{ supports = 0.1, refutes = 1.0 }", "{ supports = 1.0, refutes = 0.1 }");
+        assert!(found.contains("c3.a: an onset supports by an earlier step"), "{found}");
+        let found = refused("under = 0.9 ", "under = 1.0 ");
+        assert!(found.contains("c10.under: 1 is above c10.over, 0.99"), "{found}");
+    }
+
+    /// Of every number of the file: none may be below 0 or no number, and none that counts may be 0.
+    #[test]
+    fn every_value_is_checked() {
+        let numbers = |line: &str| {
+            let code = line.split('#').next().unwrap_or_default();
+            let after = |(at, _): (usize, &str)| at + 2;
+            let starts: Vec<usize> = code.match_indices("= ").map(after).collect();
+            let number = |start: &usize| {
+                let text = code[*start..].split([' ', ',']).next().unwrap_or_default();
+                text.parse::<f64>().is_ok().then(|| (*start, text.to_owned()))
+            };
+            starts.iter().filter_map(number).collect::<Vec<_>>()
+        };
+        let mut checked = 0;
+        for (place, line) in TEXT.lines().enumerate() {
+            for (start, number) in numbers(line) {
+                let is_float = number.contains('.');
+                let wrong = if is_float { "nan" } else { "-1" };
+                let more = (!is_float && !line.starts_with("seed")).then_some("0");
+                for wrong in [wrong].into_iter().chain(more) {
+                    let mut changed = line.to_owned();
+                    changed.replace_range(start..start + number.len(), wrong);
+                    let lines = TEXT.lines().enumerate();
+                    let lines = lines.map(|(i, line)| if i == place { &changed } else { line });
+                    let text = lines.collect::<Vec<&str>>().join("\n");
+                    let found = Rules::parse(&text, Path::new("mine.toml"));
+                    let message = found.map(|_| changed.clone()).unwrap_err().to_string();
+                    assert!(message.contains(&format!("mine.toml:{}:", place + 1)), "{message}");
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 75, "{checked}");
     }
 }

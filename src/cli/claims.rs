@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::rules::RulesArgs;
 use super::source::SourceArgs;
 use super::{print, shared_progress, signals, summarise};
-use crate::claims::rules::{self, Rules};
-use crate::error::Error;
 use crate::pipeline::claims::verdicts::{Request, Told, claims};
 
 /// Judge the essay's claims by rules that were fixed before.
@@ -28,9 +27,8 @@ pub struct ClaimsArgs {
     #[arg(long, value_name = "TABLES", value_hint = clap::ValueHint::DirPath)]
     pub out: PathBuf,
 
-    /// Other rules than those of the program, in the same form: src/claims/rules.toml
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub rules: Option<PathBuf>,
+    #[command(flatten)]
+    pub rules: RulesArgs,
 
     /// Number of threads [default: one per core]; the table does not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -43,28 +41,15 @@ pub struct ClaimsArgs {
 /// Run the command; returns the exit code.
 ///
 /// # Errors
-/// [`Error::ConfigFile`] for rules that cannot be understood; see [`claims`].
+/// See [`RulesArgs::read`] and [`claims`].
 pub fn run(args: &ClaimsArgs) -> anyhow::Result<u8> {
     let stop = signals::install()?;
-    let own;
-    let rules = match &args.rules {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-                std::io::ErrorKind::NotFound => {
-                    Error::NotFound { path: path.clone(), kind: "file of rules" }
-                }
-                _ => Error::read(path)(source),
-            })?;
-            own = Rules::parse(&text, path)?;
-            &own
-        }
-        None => rules::rules(),
-    };
+    let rules = args.rules.read()?;
     let request = Request {
         archive: &args.archive,
         options: &args.source.options(),
         out: &args.out,
-        rules,
+        rules: &rules,
         threads: signals::threads(args.threads),
         stop: &stop,
     };

@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod landscape;
 pub mod onset;
 pub mod report;
+pub mod rules;
 pub mod shares;
 pub mod signals;
 pub mod source;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::rules::RulesArgs;
 use super::source::SourceArgs;
 use super::summarise;
 use crate::pipeline::claims::onset::{Request, onsets};
@@ -11,7 +12,8 @@ use crate::pipeline::claims::onset::{Request, onsets};
 /// Reads the tables that analyze, and arrow if it was run, wrote into the same folder, and writes table
 /// onset: for every key, and for all of them together, the first save from which a statistic exceeds the
 /// 0.999 quantile of other frequencies for five saves in a row. A statistic whose table is not there has
-/// null rows, and a warning names the command that makes it.
+/// null rows, and a warning names the command that makes it. Claims by other rules need their onsets by the
+/// same: --rules.
 ///
 /// Example: groundswell analyze runs/ --out tables/; groundswell onset runs/ --out tables/
 #[derive(Debug, clap::Args)]
@@ -24,9 +26,12 @@ pub struct OnsetArgs {
     #[arg(long, value_name = "TABLES", value_hint = clap::ValueHint::DirPath)]
     pub out: PathBuf,
 
-    /// Seed of the random sets of other frequencies
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    pub seed: u64,
+    /// Seed of the random sets of other frequencies [default: that of the rules]
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+
+    #[command(flatten)]
+    pub rules: RulesArgs,
 
     #[command(flatten)]
     pub source: SourceArgs,
@@ -35,12 +40,14 @@ pub struct OnsetArgs {
 /// Run the command; returns the exit code.
 ///
 /// # Errors
-/// See [`onsets`].
+/// See [`RulesArgs::read`] and [`onsets`].
 pub fn run(args: &OnsetArgs) -> anyhow::Result<u8> {
+    let rules = args.rules.read()?;
     let request = Request {
         archive: &args.archive,
         options: &args.source.options(),
         out: &args.out,
+        rules: &rules,
         seed: args.seed,
     };
     let summary = onsets(&request)?;

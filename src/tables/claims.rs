@@ -171,8 +171,9 @@ table! {
     /// The essay's claims by rules that were fixed before the first analysis.
     ///
     /// z = (value − mean of the null)/its s.d.; p = (1 + #{null ≥ value})/(1 + #null), on the claimed
-    /// side. The rules stand in the file's metadata.
-    struct ClaimRow, table "claims", version 1, key [claim, run, statistic, null_id];
+    /// side; of N1 mean, quantile and z are those among sets of other frequencies, p that among sets of keys
+    /// and others together. The rules stand in the file's metadata.
+    struct ClaimRow, table "claims", version 2, key [claim, run, statistic, null_id];
 
     /// C1 to C14; C3 and C4 have two parts, a and b.
     claim: String,
@@ -180,7 +181,7 @@ table! {
     run: String,
     /// `verdict` for the claim as a whole; otherwise what is measured.
     statistic: String,
-    /// N1 to N7 (N5a to N5d): what it is compared with; `none` for the number itself.
+    /// N1 to N7 (N5a, N5a', N5b, N5c, N5d): what it is compared with; `none` for the number itself.
     null_id: String,
     /// The statistic; of `all` its median over runs. Of a verdict the number that its reason begins with.
     value: Option<f64>,
@@ -190,7 +191,7 @@ table! {
     high: Option<f64>,
     /// Mean of the null.
     null_mean: Option<f64>,
-    /// The null's 0.999 quantile.
+    /// The null's 0.999 quantile, in the units of `value`.
     null_q: Option<f64>,
     /// Standard scores of the value in the null.
     z: Option<f64>,

@@ -6,13 +6,14 @@ use std::fs;
 use std::path::Path;
 
 use groundswell::archive::write::to_bytes;
+use groundswell::claims::course::Series;
 use groundswell::claims::detector::{Detector, Statistic};
 use groundswell::claims::rules::rules;
 use groundswell::config::{RunConfig, Settings};
 use groundswell::model::init::{Scheme, random};
 use groundswell::model::{Transformer, names};
 use groundswell::params::Params;
-use groundswell::pipeline::claims::series::{FrequencyStatistic, Series, Sources};
+use groundswell::pipeline::claims::series::{FrequencyStatistic, Sources};
 use groundswell::pipeline::output::Output;
 use groundswell::weights::{prefixed, to_tensors};
 use ndarray::{Array1, ArrayView1};

@@ -261,7 +261,9 @@ fn tables_that_do_not_belong_together_are_put_aside() {
         };
         rows.iter().find(is_verdict).unwrap().clone()
     };
-    say(said("w_l", "sum_dirs"), json!({}));
+    let digest = rules::rules().digest();
+    let of_rules = || json!({ "rules_digest": digest });
+    say(said("w_l", "sum_dirs"), of_rules());
     claims(&archive, &out, &[]).exits(0);
     assert_eq!(c2().verdict, "supports");
     for (shares, difference) in [
@@ -271,7 +273,7 @@ fn tables_that_do_not_belong_together_are_put_aside() {
             "key_rule is \"per-checkpoint\" in it, \"w_l\" in table progress",
         ),
     ] {
-        say(shares, json!({}));
+        say(shares, of_rules());
         let reason = format!(
             "table shares is put aside: {difference}: run `groundswell shares` and `groundswell analyze` \
              with the same options"
@@ -281,7 +283,8 @@ fn tables_that_do_not_belong_together_are_put_aside() {
         assert_eq!((row.verdict.as_str(), row.status), ("undecided", Status::Missing));
         assert_eq!(row.reason, reason);
     }
-    say(said("w_l", "sum_dirs"), json!({ "inputs": { "progress": "an older one" } }));
+    let older = json!({ "inputs": { "progress": "an older one" }, "rules_digest": digest });
+    say(said("w_l", "sum_dirs"), older);
     claims(&archive, &out, &[]).exits(3).mentions(
         "table onset is put aside: it was made from another table progress than is there",
     );

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use groundswell::pipeline::output::Output;
-use groundswell::tables::{FourierRow, FrequencyRow, OnsetRow, ProgressRow, Status};
+use groundswell::tables::{ClaimRow, FourierRow, FrequencyRow, OnsetRow, ProgressRow, Status};
 
 use super::support::*;
 
@@ -13,13 +13,13 @@ fn onset(archive: &Path, out: &Path) -> Ran {
     groundswell(args!["onset", archive, "--out", out])
 }
 
-/// A run modulo 31, and tables that say what one that groks would: keys 3 and 5 grow from step 40 and 60
+/// A run modulo 59, and tables that say what one that groks would: keys 3 and 5 grow from step 40 and 60
 /// on, in the logits alone. Its checkpoints are of a smaller network: nobody opens them.
 fn planted(dir: &Path) -> (PathBuf, PathBuf) {
     let (archive, out) = (tiny(dir), dir.join("out"));
     let settings = archive.join("run.json");
     let text = fs::read_to_string(&settings).unwrap();
-    fs::write(&settings, text.replace("\"modulus\": 7", "\"modulus\": 31")).unwrap();
+    fs::write(&settings, text.replace("\"modulus\": 7", "\"modulus\": 59")).unwrap();
     let (mut progress, mut frequencies, mut fourier) = (Vec::new(), Vec::new(), Vec::new());
     for step in (0..=150).step_by(10) {
         let late = step >= 120;
@@ -38,7 +38,7 @@ fn planted(dir: &Path) -> (PathBuf, PathBuf) {
             status: Status::Ok,
             ..ProgressRow::default()
         });
-        for k in 1..=15 {
+        for k in 1..=29 {
             let is_key = [3, 5].contains(&k);
             let grown = BTreeMap::from([(3, step - 30), (5, step - 50)]).get(&k).copied();
             let grown = grown.unwrap_or(0).max(0);
@@ -108,6 +108,32 @@ fn planted_keys_have_their_onsets() {
     assert_same(&tables_of(&out), &first);
     groundswell(args!["verify", &out]).exits(0);
     assert!(names_the_rules(&out, "onset"));
+}
+
+/// Onsets by other rules decide nothing; those by the same rules do.
+#[test]
+fn onsets_and_claims_go_by_the_same_rules() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = planted(dir.path());
+    let mine = dir.path().join("mine.toml");
+    let own = groundswell::claims::rules::rules().text();
+    fs::write(&mine, own.replace("in_a_row = 5 ", "in_a_row = 1 ")).unwrap();
+    groundswell(args!["onset", &archive, "--out", &out, "--rules", &mine]).exits(0);
+    assert!(!names_the_rules(&out, "onset"));
+    let aside = "table onset is put aside: it was made by other rules";
+    let c3a = |rows: &[ClaimRow]| {
+        let mut own = rows.iter().filter(|row| row.claim == "C3a" && row.run == "tiny");
+        own.find(|row| row.statistic == "verdict").unwrap().clone()
+    };
+    groundswell(args!["claims", &archive, "--out", &out]).exits(3).mentions(aside);
+    let found = c3a(&rows::<ClaimRow>(&out));
+    assert!(found.verdict == "undecided" && found.reason.contains(aside), "{found:?}");
+    let ran = groundswell(args!["claims", &archive, "--out", &out, "--rules", &mine]).exits(0);
+    assert!(!ran.stderr.contains(aside), "{ran:?}");
+    let found = c3a(&rows::<ClaimRow>(&out));
+    assert!(!found.reason.contains(aside), "{found:?}");
+    let none = dir.path().join("none.toml");
+    groundswell(args!["onset", &archive, "--out", &out, "--rules", &none]).exits(10);
 }
 
 /// The keys of the tiny run leave no other of its three frequencies. An analysis afterwards leaves the table

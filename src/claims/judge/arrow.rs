@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::claims::course::{Course, Gap, Outcome, Series, Walks, is_gone, largest_p, short};
+use crate::claims::course::{
+    Course, Gap, Outcome, Series, Walks, head_start, is_gone, largest_p, rise, short,
+};
+use crate::claims::nulls::subsets::{Pool, score};
 use crate::claims::nulls::subspaces::chance_embedding;
 use crate::claims::nulls::{Compared, NullId, compare};
 use crate::claims::rules::{RATES, Rules};
@@ -116,15 +119,15 @@ fn scores(
     series: &Series,
 ) -> Result<Scores, Gap> {
     let series = series.within(window.0, window.1);
-    let drawn = course.subset_series(rules, &series).ok_or_else(|| {
+    let drawn = course.subsets(rules, Pool::Plain).ok_or_else(|| {
         let reason = "too few plain frequencies for sets of N1";
         Gap(Lack::Missing, reason.into())
     })?;
     let keys = series.mean(&course.keys);
-    let (steps, sets) = (Vec::new(), vec![Vec::new(); drawn.nrows()]);
+    let (steps, sets) = (Vec::new(), vec![Vec::new(); rules.nulls.subsets]);
     let mut found = Scores { steps, keys: Vec::new(), sets };
-    for ((column, value), step) in drawn.columns().into_iter().zip(keys).zip(&series.steps) {
-        let null = column.to_vec();
+    for ((values, value), step) in series.values.rows().into_iter().zip(keys).zip(&series.steps) {
+        let null = drawn.means(values);
         // Rates that are all equal, such as those of a step of no length, tell nothing.
         let Some(own) = z(value, &null) else { continue };
         found.steps.push(*step);
@@ -166,14 +169,8 @@ pub fn c4b(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'
     ];
     // The whole push of the first steps, among those of other sets: it has a p.
     let push = mean(&early.mean(&course.keys)).unwrap_or(0.0);
-    let sets = course.subset_series(rules, &early).map(|drawn| {
-        drawn.rows().into_iter().filter_map(|row| mean(&row.to_vec())).collect::<Vec<f64>>()
-    });
-    let n1 = compare(NullId::N1, push, &sets.unwrap_or_default(), Side::Upper);
-    let curse = coefficients.curse(|steps, contrast| {
-        let end = steps.partition_point(|step| *step <= last).checked_sub(1)?;
-        Some(contrast[end] - contrast[0])
-    });
+    let n1 = course.among_sets(rules, push, |set| mean(&early.mean(set)));
+    let curse = coefficients.curse(|steps, contrast| rise(steps, contrast, (0, last)));
     let row = |name: &str, null: &Compared| {
         Measured::number(name, Some(null.value)).against((*null).into())
     };
@@ -193,7 +190,8 @@ pub fn c4b(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'
     } else {
         (Verdict::Undecided, "neither above the band at once nor at or below it until t_mem")
     };
-    let reason = format!("share_z_above {bound} at steps 0..{last}: {}; {why}", short(share));
+    let left = if verdict == Verdict::Supports { head_start(&curse) } else { "" };
+    let reason = format!("share_z_above {bound} at steps 0..{last}: {}; {why}{left}", short(share));
     Ok(Finding::new(verdict, Some(share), reason, parts).with_p(p))
 }
 
@@ -227,15 +225,12 @@ pub fn c8(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'_
     let bounds = rules.c8.share;
     let mut parts = Vec::new();
     let mut judged: Option<Outcome> = None;
-    let rises = coefficients.curse(|steps, contrast| {
-        let end = steps.partition_point(|step| *step <= t_gen);
-        let rises = contrast[..end].windows(2).filter(|pair| pair[1] > pair[0]).count();
-        (end > 1).then(|| rises as f64 / (end - 1) as f64)
-    });
+    // How far, not how steadily: winners by chance rise steadily, too, where a statistic is smooth in time.
+    let rises = coefficients.curse(|steps, contrast| rise(steps, contrast, (0, t_gen)));
     let row = |name: &str, null: &Compared| {
         Measured::number(name, Some(null.value)).against((*null).into())
     };
-    parts.extend(rises.iter().map(|null| row("share_rising", null)));
+    parts.extend(rises.iter().map(|null| row("rise_over_others", null)));
     for name in RATES {
         let statistic = format!("share_{name}");
         let found = share_above(rules, course, rates, name);
@@ -252,7 +247,10 @@ pub fn c8(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'_
         let compared = [&[n1][..], &rises].concat();
         let (mut verdict, mut why) = (bounds.judge(share), bounds.words());
         if verdict == Verdict::Supports && is_gone(rules, &rises) != Some(false) {
-            (verdict, why) = (Verdict::Undecided, "winners by chance rise as steadily".into());
+            (verdict, why) = (Verdict::Undecided, "winners by chance rise as much".into());
+        }
+        if verdict == Verdict::Supports {
+            why += head_start(&rises);
         }
         parts.push(Measured::number(&statistic, Some(share)).judged(verdict, &why));
         parts.push(Measured::number(format!("{statistic}_of_time"), Some(of_time)));
@@ -285,13 +283,25 @@ fn share_above(
     rates: &Rates,
     name: &str,
 ) -> Result<(f64, f64, Compared), Gap> {
-    let window = (0, course.t_gen()?);
-    let scores = scores(rules, course, &format!("rate_{name}"), window, rate(rates, name)?)?;
+    let (window, series) = ((0, course.t_gen()?), rate(rates, name)?);
+    let scores = scores(rules, course, &format!("rate_{name}"), window, series)?;
     let is_above = |z: f64| z > rules.c8.z;
     let share = share_of(&scores.keys, is_above);
     let weights = Weighting::Time.weights(&scores.steps);
     let above = scores.keys.iter().zip(weights).filter(|(z, _)| is_above(**z));
     let of_time = above.map(|(_, weight)| weight).sum();
     let null: Vec<f64> = scores.sets.iter().map(|set| share_of(set, is_above)).collect();
-    Ok((share, of_time, compare(NullId::N1, share, &null, Side::Upper)))
+    let series = series.within(window.0, window.1);
+    let p = course.exchanged_p(rules, |set| Some(beyond(rules, course, &series, set)));
+    let n1 = compare(&rules.nulls, NullId::N1, share, &null, Side::Upper);
+    Ok((share, of_time, Compared { p, ..n1 }))
+}
+
+/// For the p of a share of saves above the band: the share of a set, and of equal shares the mean score. Every set
+/// is scored among the sets of all the rest, as the keys are: so the keys are one set like any other.
+fn beyond(rules: &Rules, course: &Course, series: &Series, set: &[usize]) -> (f64, f64) {
+    let pool = [&course.keys[..], &course.plain].concat();
+    let scores = series.values.rows().into_iter().filter_map(|save| score(save, set, &pool));
+    let scores: Vec<f64> = scores.collect();
+    (share_of(&scores, |z| z > rules.c8.z), mean(&scores).unwrap_or(f64::NEG_INFINITY))
 }

@@ -1,7 +1,7 @@
 //! C5: how much of the final circuit is there when the test loss starts to move.
 
 use crate::claims::course::{Course, Outcome, short};
-use crate::claims::nulls::{NullId, compare};
+use crate::claims::nulls::{Compared, NullId, compare};
 use crate::claims::rules::Rules;
 use crate::claims::stats::Side;
 use crate::claims::verdict::{Against, Finding, Lack, Measured, Verdict};
@@ -27,6 +27,9 @@ pub struct Overlaps {
     pub cosine: Option<f64>,
     /// Accuracy and cosine of the sets of N1
     pub sets: Vec<OfSet>,
+    /// p of both among sets of keys and others together; of the cosine that of the mean over single
+    /// frequencies
+    pub p: OfSet,
     /// The same of the keys of other runs: N4
     pub others: Vec<(String, Option<f64>, Option<f64>)>,
 }
@@ -61,7 +64,7 @@ pub fn c5(rules: &Rules, course: &Course, found: &AtDrop) -> Outcome {
     };
     let cosine = found.weights.as_ref().and_then(|weights| weights.cosine);
     let mut of_others = String::new();
-    let mut p = None;
+    let p = found.weights.as_ref().and_then(|weights| weights.p.0);
     if let Some(weights) = &found.weights {
         let both: [(&str, Option<f64>, Column); 2] = [
             ("restricted_accuracy_test", found.accuracy, |set| set.0),
@@ -70,8 +73,8 @@ pub fn c5(rules: &Rules, course: &Course, found: &AtDrop) -> Outcome {
         for (name, value, of) in both {
             let Some(value) = value else { continue };
             let null: Vec<f64> = weights.sets.iter().filter_map(of).collect();
-            let n1 = compare(NullId::N1, value, &null, Side::Upper);
-            p = if name == "cosine_to_end" { p } else { n1.p };
+            let n1 = compare(&rules.nulls, NullId::N1, value, &null, Side::Upper);
+            let n1 = Compared { p: of(&weights.p), ..n1 };
             parts.push(Measured::number(name, Some(value)).against(n1.into()));
         }
         for (run, accuracy, cosine) in &weights.others {

@@ -1,11 +1,13 @@
 //! C1: how the circuit grows.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::ArrayView2;
 
-use crate::claims::course::{Course, Gap, Outcome, Series, Walks, is_gone, largest_p, short};
-use crate::claims::nulls::{NullId, compare};
+use crate::claims::course::{
+    Course, Gap, Outcome, Walks, head_start, is_gone, largest_p, rise, short,
+};
+use crate::claims::nulls::Compared;
 use crate::claims::rules::Rules;
-use crate::claims::stats::{Side, spearman};
+use crate::claims::stats::{mean, spearman};
 use crate::claims::verdict::{Finding, Lack, Measured, Verdict};
 
 /// Fewest saves that have an order worth a rank correlation.
@@ -37,25 +39,20 @@ pub fn c1(
     let rho = spearman(&times, &means)
         .ok_or_else(|| Gap(Lack::NotReached, "c_k of the keys does not change".into()))?;
     let mut parts = vec![Measured::number("spearman", Some(rho))];
-    let subsets = course.subset_series(rules, &window);
-    let null: Vec<f64> = subsets
-        .iter()
-        .flat_map(|drawn| drawn.rows())
-        .filter_map(|row| spearman(&times, &row.to_vec()))
-        .collect();
-    let mut compared = vec![compare(NullId::N1, rho, &null, Side::Upper)];
-    let curse = coefficients.curse(|steps, contrast| {
-        let of = |i: &usize| (t_mem..=t_gen).contains(&steps[*i]);
-        let inside: Vec<usize> = (0..steps.len()).filter(of).collect();
-        let times: Vec<f64> = inside.iter().map(|i| steps[*i] as f64).collect();
-        spearman(&times, &inside.iter().map(|i| contrast[*i]).collect::<Vec<_>>())
-    });
-    compared.extend(&curse);
-    parts.extend(
-        compared
-            .iter()
-            .map(|null| Measured::number("spearman", Some(null.value)).against((*null).into())),
-    );
+    let n1 = course.among_sets(rules, rho, |set| spearman(&times, &window.mean(set)));
+    // A set with one key in it climbs as that key does. So p is that of the mean over single frequencies.
+    let single = |k: &usize| spearman(&times, &window.mean(&[*k]));
+    let p = course
+        .exchanged_p(rules, |set| mean(&set.iter().map(single).collect::<Option<Vec<f64>>>()?));
+    let n1 = Compared { p, ..n1 };
+    // How far, not how steadily: winners by chance climb steadily, too, where a statistic is smooth in time.
+    let curse = coefficients.curse(|steps, contrast| rise(steps, contrast, (t_mem, t_gen)));
+    let compared = [&[n1][..], &curse].concat();
+    let row = |name: &str, null: &Compared| {
+        Measured::number(name, Some(null.value)).against((*null).into())
+    };
+    parts.push(row("spearman", &n1));
+    parts.extend(curse.iter().map(|null| row("rise_over_others", null)));
     let end = rise_at_end(&times, &means, rules.c1.last_part);
     parts.push(Measured::number("rise_at_end", end));
     let moved = exponents.map(|exponents| of_keys(rules, course, exponents, &mut parts));
@@ -68,8 +65,10 @@ pub fn c1(
     let p = largest_p(&compared);
     let (verdict, why) = match (jumps, climbs && straight, gone) {
         (true, ..) => (Verdict::Refutes, "flat, then a jump".to_owned()),
-        (_, true, Some(false)) if p.is_some() => (Verdict::Supports, "steady, directed".into()),
-        (_, true, Some(true)) => (Verdict::Undecided, "winners by chance climb as steadily".into()),
+        (_, true, Some(false)) if p.is_some() => {
+            (Verdict::Supports, format!("steady, directed{}", head_start(&curse)))
+        }
+        (_, true, Some(true)) => (Verdict::Undecided, "winners by chance climb as far".into()),
         (_, true, _) => (Verdict::Undecided, "there is no null for it".into()),
         _ if climbs && moved.is_err() => (Verdict::Undecided, "steady; no weights of W_E".into()),
         _ if climbs => (Verdict::Undecided, "steady, but not by directed rows alone".into()),
@@ -92,11 +91,8 @@ fn of_keys(
     let (keys, others) = (mean(&course.keys), mean(&course.plain));
     parts.push(Measured::number("exponent_keys", Some(keys)));
     parts.push(Measured::number("exponent_others", Some(others)));
-    if let Some(subsets) = course.subsets(rules) {
-        let null = subsets.means(exponents.into());
-        let compared = compare(NullId::N1, keys, &null, Side::Upper);
-        parts.push(Measured::number("exponent_keys", Some(keys)).against(compared.into()));
-    }
+    let compared = course.among_sets(rules, keys, |set| Some(mean(set)));
+    parts.push(Measured::number("exponent_keys", Some(keys)).against(compared.into()));
     (keys, others)
 }
 
@@ -152,21 +148,10 @@ fn exponent(path: ArrayView2<'_, f64>) -> Option<f64> {
     Some(xy / xx).filter(|slope| slope.is_finite())
 }
 
-impl Course {
-    /// Means of the sets of N1 at every save, `[draw, save]`.
-    #[must_use]
-    pub fn subset_series(&self, rules: &Rules, series: &Series) -> Option<Array2<f64>> {
-        let subsets = self.subsets(rules)?;
-        let mut drawn = Array2::zeros((rules.nulls.subsets, series.steps.len()));
-        for (mut column, row) in drawn.columns_mut().into_iter().zip(series.values.rows()) {
-            column.assign(&ndarray::Array1::from(subsets.means(row)));
-        }
-        Some(drawn)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use ndarray::Array2;
+
     use super::*;
 
     #[test]

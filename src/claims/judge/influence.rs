@@ -1,6 +1,7 @@
 //! C2, C7 and C12: which part of the logits decides the loss, and whether the parts interfere.
 
 use crate::claims::course::{Course, Gap, Outcome, short};
+use crate::claims::onset::in_a_row;
 use crate::claims::rules::Rules;
 use crate::claims::shares::LEAST_GAIN;
 use crate::claims::verdict::{Finding, Lack, Measured, Verdict};
@@ -82,9 +83,8 @@ fn stays_above(
     share: Column,
 ) -> Option<i64> {
     let of = |step: i64| saves.iter().find(|save| save.step == step).and_then(share);
-    let above: Vec<bool> = course.steps.iter().map(|step| of(*step) >= Some(bound)).collect();
-    let first = above.windows(rules.nulls.in_a_row).position(|few| !few.contains(&false));
-    first.map(|first| course.steps[first])
+    let above = course.steps.iter().map(|step| of(*step) >= Some(bound));
+    in_a_row(above, rules.nulls.in_a_row).map(|first| course.steps[first])
 }
 
 /// C7: almost all change of the loss is the rest's. The sums are over saves, and so most of what they add up

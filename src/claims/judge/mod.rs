@@ -23,7 +23,7 @@ pub use arrow::{Rates, StepMean, c4a, c4b, c8};
 pub use circuit::{AtDrop, OfSet, Overlaps, c5};
 pub use growth::{c1, exponents};
 pub use influence::{ShareSave, c2, c7, c12};
-pub use onsets::{Deadline, OfWalks, Origin, c3, origin};
+pub use onsets::{Curse, Deadline, Known, OfWalks, Origin, c3, origin};
 pub use paths::{Line, c14};
 pub use sizes::{Capacity, Kind, c10};
 pub use takeover::c9;

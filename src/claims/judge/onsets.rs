@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::Array2;
-
 use crate::claims::course::{
-    Course, Gap, Outcome, Series, Walks, is_gone, largest_p, short, subsets,
+    Course, Gap, Outcome, Series, Walks, head_start, is_gone, largest_p, short,
 };
 use crate::claims::nulls::lottery::lottery;
-use crate::claims::nulls::walks::{contrast, contrast_thresholds};
-use crate::claims::nulls::{Compared, NullId, compare};
+use crate::claims::nulls::subsets::{Pool, Subsets};
+use crate::claims::nulls::winners::contrast_thresholds;
+use crate::claims::nulls::{Compared, NullId, compare, mean_of};
 use crate::claims::onset::onset;
 use crate::claims::rules::Rules;
 use crate::claims::stats::Side;
@@ -20,19 +19,86 @@ use crate::claims::verdict::{Against, Bounds, Finding, Lack, Measured, Verdict};
 pub struct Origin {
     /// `None`: never
     pub step: Option<i64>,
-    /// The 0.999 quantile of N1 there
-    pub threshold: Option<f64>,
-    /// How clearly the keys stand out up to the deadline of each claim, among winners by chance: N5a and
-    /// N5b; by the name of the deadline
-    pub curse: BTreeMap<&'static str, Vec<Compared>>,
+    /// Steps at which the statistic is known
+    pub saves: Vec<i64>,
+    /// The mean of the keys there, beside N1; without p, as the save was chosen because it exceeds
+    pub at_onset: Option<Compared>,
+    /// N5 up to where an onset supports, and up to where it does not refute; by the name of the deadline
+    pub curse: BTreeMap<&'static str, [Curse; 2]>,
     /// When the keys of other runs begin to stand out on this one: N4
     pub others: Vec<(String, Option<i64>)>,
     /// Rank correlation of the last save with the first, over all frequencies: N5d, the lottery ticket
     pub ticket: Option<Compared>,
 }
 
-/// Until when an onset has to be no selection: up to where it supports a claim, if it does; otherwise up to
-/// where it would refute it.
+impl Origin {
+    /// With N5c up to each deadline.
+    #[must_use]
+    pub fn with_split(
+        mut self,
+        deadlines: &[Deadline],
+        split: impl Fn(i64) -> Result<Compared, Gap>,
+    ) -> Self {
+        for deadline in deadlines {
+            let curses = self.curse.get_mut(deadline.name).into_iter().flatten();
+            curses
+                .zip(deadline.steps())
+                .for_each(|(curse, until)| curse.split = Some(split(until)));
+        }
+        self
+    }
+}
+
+/// Whether the keys stand out by one step more than what won by chance.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Curse {
+    /// Their clearance among that of winners: N5a, N5a', N5b
+    pub clearance: Vec<Compared>,
+    /// N5c, of a statistic that is measured neuron by neuron; or why it is missing
+    pub split: Option<Result<Compared, Gap>>,
+}
+
+impl Curse {
+    fn all(&self) -> Vec<Compared> {
+        let split = self.split.iter().flatten().copied();
+        self.clearance.iter().copied().chain(split).collect()
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.clearance.is_empty() && !matches!(self.split, Some(Err(_)))
+    }
+
+    /// As [`is_gone`] of the course.
+    fn is_gone(&self, rules: &Rules) -> Option<bool> {
+        is_gone(rules, &self.all()).filter(|gone| *gone || self.is_whole())
+    }
+
+    fn p(&self) -> Option<f64> {
+        largest_p(&self.all()).filter(|_| self.is_whole())
+    }
+
+    /// Its rows; `when` is the deadline in words.
+    fn rows(&self, statistic: &str, when: &str) -> Vec<Measured> {
+        let row = |what: &str, null: &Compared| {
+            Measured::number(format!("{what} {statistic} {when}"), Some(null.value))
+                .against((*null).into())
+        };
+        let split = "odd neurons'";
+        let mut rows: Vec<Measured> =
+            self.clearance.iter().map(|null| row("clearance of", null)).collect();
+        rows.extend(self.split.as_ref().map(|found| match found {
+            Ok(null) => row(split, null),
+            Err(Gap(lack, reason)) => {
+                let against = Against { null: NullId::N5c.name(), ..Against::default() };
+                let name = format!("{split} {statistic} {when}");
+                Measured::lacking(name, *lack, reason.as_str()).against(against)
+            }
+        }));
+        rows
+    }
+}
+
+/// Until when an onset supports a claim, and from when on it refutes it.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     /// `t_mem` or `t_peak`
@@ -42,51 +108,26 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    fn of(&self, step: i64) -> i64 {
-        let [early, late] = [self.bounds.supports, self.bounds.refutes]
-            .map(|bound| (bound * self.unit as f64).floor() as i64);
-        if step <= early { early } else { late }
+    /// The last step that supports, and the one that refutes. Both are fixed by the claim: a deadline that
+    /// followed the measured onset would be a second look at the same data.
+    fn steps(&self) -> [i64; 2] {
+        [self.bounds.supports, self.bounds.refutes]
+            .map(|bound| (bound * self.unit as f64).floor() as i64)
+    }
+
+    /// The same in words.
+    fn words(&self) -> [String; 2] {
+        [self.bounds.supports, self.bounds.refutes].map(|bound| format!("by {bound} {}", self.name))
     }
 }
 
-/// Nulls of an onset that table `onset` has: `step` and `threshold`.
-///
-/// N5 compares how clearly the keys stand out by the deadline: the largest excess of their contrast over
-/// that of N1's threshold that lasts for the saves in a row of the rules. That they stand out at all by then
-/// is no measure: among winners of walks that do not differ many do, hardly. What walks is the statistic
-/// itself; of a rate it is what the rate sums up to, and what has to stand out is its growth.
-///
-/// Of the keys of another run (N4), those that are also this run's are left out.
-#[must_use]
-pub fn origin(
-    rules: &Rules,
-    course: &Course,
-    series: &Series,
-    walked: (&Walks<'_>, OfWalks),
-    (step, threshold): (Option<i64>, Option<f64>),
-    deadlines: &[Deadline],
-) -> Origin {
-    let count = rules.nulls.in_a_row;
-    let curse = step.map(|step| curse(rules, course, walked, step, deadlines));
-    let others = course.others.iter().filter_map(|(run, keys)| {
-        let theirs: Vec<usize> =
-            keys.iter().copied().filter(|key| !course.keys.contains(key)).collect();
-        let plain: Vec<usize> =
-            course.plain.iter().copied().filter(|key| !theirs.contains(key)).collect();
-        let sets = subsets(rules, &theirs, &plain).filter(|_| !theirs.is_empty())?;
-        let thresholds = sets.thresholds(series.values.view(), rules.nulls.quantile);
-        let found = onset(&series.mean(&theirs), &thresholds, count);
-        Some((run.clone(), found.map(|save| series.steps[save])))
-    });
-    let mut saves = series.values.rows().into_iter();
-    let ends = saves.next().zip(saves.next_back());
-    let ticket = ends.and_then(|(first, last)| {
-        let (first, last) = (first.to_vec(), last.to_vec());
-        let found = lottery(&first, &last, rules.nulls.walks, rules.nulls.seed)?;
-        Some(compare(NullId::N5d, found.rho, &found.null, Side::Upper))
-    });
-    let (curse, others) = (curse.unwrap_or_default(), others.collect());
-    Origin { step, threshold, curse, others, ticket }
+/// A statistic of a run, as far as its onset needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    pub series: &'a Series,
+    /// What walks: the statistic itself; of a rate what it sums up to
+    pub walks: &'a Walks<'a>,
+    pub of: OfWalks,
 }
 
 /// What of the walks has to stand out.
@@ -98,48 +139,85 @@ pub enum OfWalks {
     Growth,
 }
 
-fn curse(
+/// Nulls of an onset that table `onset` has: `step` and `threshold`.
+///
+/// N5 compares how clearly the keys stand out by a deadline: the largest excess of their contrast over
+/// that of N1's threshold that lasts for the saves in a row of the rules. That they stand out at all by then
+/// is no measure: among winners of walks that do not differ many do, hardly. What walks is the statistic
+/// itself; of a rate it is what the rate sums up to, and what has to stand out is its growth.
+///
+/// Of the keys of another run (N4), those that are also this run's are left out.
+#[must_use]
+pub fn origin(
     rules: &Rules,
     course: &Course,
-    (walks, of): (&Walks<'_>, OfWalks),
-    step: i64,
+    known: &Known<'_>,
+    (step, threshold): (Option<i64>, Option<f64>),
     deadlines: &[Deadline],
-) -> BTreeMap<&'static str, Vec<Compared>> {
-    let count = rules.nulls.in_a_row;
+) -> Origin {
+    let (series, nulls) = (known.series, &rules.nulls);
+    let sets = course.subsets(rules, Pool::Plain);
+    let at_onset = step.zip(sets.as_ref()).and_then(|(step, sets)| {
+        let values = series.values.row(series.steps.binary_search(&step).ok()?);
+        let own = mean_of(values, &course.keys)?;
+        let found = compare(nulls, NullId::N1, own, &sets.means(values), Side::Upper);
+        Some(Compared { quantile: threshold, p: None, ..found })
+    });
+    let curse = deadlines.iter().map(|deadline| {
+        let by = |until| Curse { clearance: clearances(rules, course, known, until), split: None };
+        (deadline.name, deadline.steps().map(by))
+    });
+    let others = course.others.iter().filter_map(|(run, keys)| {
+        let theirs: Vec<usize> =
+            keys.iter().copied().filter(|key| !course.keys.contains(key)).collect();
+        let plain: Vec<usize> =
+            course.plain.iter().copied().filter(|key| !theirs.contains(key)).collect();
+        let sets = Subsets::new(nulls, &theirs, &plain, Pool::Plain)?;
+        let thresholds = sets.thresholds(series.values.view(), nulls.quantile);
+        let found = onset(&series.mean(&theirs), &thresholds, nulls.in_a_row);
+        Some((run.clone(), found.map(|save| series.steps[save])))
+    });
+    let mut saves = series.values.rows().into_iter();
+    let ends = saves.next().zip(saves.next_back());
+    let ticket = ends.and_then(|(first, last)| {
+        let found = lottery(&first.to_vec(), &last.to_vec(), nulls.walks, nulls.seed)?;
+        Some(compare(nulls, NullId::N5d, found.rho, &found.null, Side::Upper))
+    });
+    Origin {
+        step,
+        saves: series.steps.clone(),
+        at_onset,
+        curse: curse.collect(),
+        others: others.collect(),
+        ticket,
+    }
+}
+
+/// The clearance of the keys up to a step, among that of winners by chance.
+fn clearances(rules: &Rules, course: &Course, known: &Known<'_>, until: i64) -> Vec<Compared> {
     let growth;
-    let seen = match of {
-        OfWalks::Value => walks.series,
+    let seen = match known.of {
+        OfWalks::Value => known.walks.series,
         OfWalks::Growth => {
-            growth = walks.series.growth();
+            growth = known.walks.series.growth();
             &growth
         }
     };
-    let mut found: BTreeMap<&'static str, Vec<Compared>> = BTreeMap::new();
-    let Some(sets) = course.subsets(rules) else { return found };
+    let Some(sets) = course.subsets(rules, Pool::Plain) else { return Vec::new() };
     let thresholds = sets.thresholds(seen.values.view(), rules.nulls.quantile);
     let bars = contrast_thresholds(seen.values.view(), &course.plain, &thresholds);
-    let measured = contrast(seen.values.view(), &course.keys, &course.plain);
-    for (null, drawn) in walks.drawn() {
-        let gained;
-        let drawn = match of {
-            OfWalks::Value => &drawn.contrast,
+    let starts = seen.steps.partition_point(|save| *save <= until);
+    known.walks.curse(|steps, contrast| {
+        let clear = |contrast: &[f64]| clearance(contrast, &bars, starts, rules.nulls.in_a_row);
+        match known.of {
+            OfWalks::Value => clear(contrast),
             OfWalks::Growth => {
-                gained = grown(&walks.series.steps, &drawn.contrast);
-                &gained
+                let pairs = steps.windows(2).zip(contrast.windows(2));
+                let gained = pairs.map(|(t, x)| (x[1] - x[0]) / (t[1] - t[0]) as f64);
+                clear(&gained.collect::<Vec<f64>>())
             }
-        };
-        for deadline in deadlines {
-            let until = deadline.of(step);
-            let starts = seen.steps.partition_point(|save| *save <= until);
-            let clear = |contrast: &[f64]| clearance(contrast, &bars, starts, count);
-            let values: Vec<f64> =
-                drawn.rows().into_iter().filter_map(|row| clear(&row.to_vec())).collect();
-            let own = clear(&measured);
-            let compared = own.map(|own| compare(null, own, &values, Side::Upper));
-            found.entry(deadline.name).or_default().extend(compared);
         }
-    }
-    found
+    })
 }
 
 /// The largest excess over the bars that lasts for `count` saves in a row, from one of the first `starts`
@@ -153,10 +231,68 @@ fn clearance(contrast: &[f64], bars: &[Option<f64>], starts: usize, count: usize
     lasting.map(|few| few.iter().copied().fold(f64::INFINITY, f64::min)).reduce(f64::max)
 }
 
-/// Gain per step of each draw, `[draw, save]`.
-fn grown(steps: &[i64], drawn: &Array2<f64>) -> Array2<f64> {
-    let walks = Series { steps: steps.to_vec(), values: drawn.t().to_owned() };
-    walks.growth().values.t().to_owned()
+/// What one statistic says.
+struct Said {
+    verdict: Verdict,
+    why: String,
+    ratio: Option<f64>,
+    p: Option<f64>,
+    rows: Vec<Measured>,
+}
+
+/// Support needs an onset by the first deadline that N5 does not explain by then; an onset that N5 explains
+/// even by the second is gone.
+fn judge(
+    rules: &Rules,
+    course: &Course,
+    statistic: &str,
+    origin: &Origin,
+    deadline: &Deadline,
+) -> Result<Said, Gap> {
+    for until in deadline.steps() {
+        course.require_cover(rules, statistic, (0, until), origin.saves.iter().copied())?;
+    }
+    let nothing = [Curse::default(), Curse::default()];
+    let [early, late] = origin.curse.get(deadline.name).unwrap_or(&nothing);
+    let ratio_of = |step: i64| step as f64 / deadline.unit as f64;
+    let ratio = origin.step.map(ratio_of);
+    let found = ratio.map(|ratio| deadline.bounds.judge(ratio));
+    let (verdict, why) = match (found, early.is_gone(rules), late.is_gone(rules)) {
+        (None, ..) => (Verdict::Refutes, "never stands out"),
+        (Some(Verdict::Refutes), ..) => (Verdict::Refutes, "late"),
+        (Some(Verdict::Supports), Some(false), Some(false)) => {
+            (Verdict::Supports, "early, not by selection")
+        }
+        (Some(Verdict::Supports), Some(false), Some(true)) => {
+            (Verdict::Undecided, "early, not by selection; by the later deadline gone under N5")
+        }
+        (_, _, Some(true)) => (Verdict::Refutes, "gone under N5"),
+        (Some(Verdict::Supports), Some(true), Some(false)) => {
+            (Verdict::Undecided, "early, no more than winners by chance by then")
+        }
+        (Some(Verdict::Supports), ..) => (Verdict::Undecided, "early, but N5 is undefined"),
+        _ => (Verdict::Undecided, "between"),
+    };
+    let left = if verdict == Verdict::Supports { head_start(&early.clearance) } else { "" };
+    let why = format!("{why}{left}");
+    let name = format!("{statistic}/{}", deadline.name);
+    let mut rows = vec![Measured::number(&name, ratio).judged(verdict, &why)];
+    rows.extend(origin.at_onset.map(|null| {
+        let row = Measured::number(format!("{statistic} at onset"), Some(null.value));
+        row.against(null.into()).because("no p: the save was chosen because it exceeds")
+    }));
+    for (curse, when) in [early, late].into_iter().zip(deadline.words()) {
+        rows.extend(curse.rows(statistic, &when));
+    }
+    rows.extend(origin.ticket.map(|null| {
+        let row = Measured::number(format!("last with first {statistic}"), Some(null.value));
+        row.against(null.into())
+    }));
+    rows.extend(origin.others.iter().map(|(run, step)| {
+        let against = Against { null: NullId::N4.name(), ..Against::default() };
+        Measured::number(format!("{name}, keys of {run}"), step.map(ratio_of)).against(against)
+    }));
+    Ok(Said { verdict, why, ratio, p: early.p(), rows })
 }
 
 /// C3a with `bounds` of step_onset/t_mem, C3b of step_onset/t_peak: the circuit stands out early, and not
@@ -172,8 +308,8 @@ pub fn c3(
     (name, from): (&'static str, Result<i64, Gap>),
 ) -> Outcome {
     course.require_final()?;
-    let unit = from?;
-    if unit <= 0 {
+    let deadline = Deadline { name, unit: from?, bounds };
+    if deadline.unit <= 0 {
         return Err(Gap(Lack::NotReached, format!("{name} is 0")));
     }
     let (mut parts, mut verdicts, mut p_values) = (Vec::new(), Vec::new(), Vec::new());
@@ -181,60 +317,32 @@ pub fn c3(
     let (mut held, mut sets) = (0, 0);
     for statistic in &rules.c3.statistics {
         let missing = || Err(Gap(Lack::Missing, "table onset has no row of it".into()));
-        let row = format!("{statistic}/{name}");
-        let origin = match origins.get(statistic).cloned().unwrap_or_else(missing) {
-            Ok(origin) => origin,
+        let origin = origins.get(statistic).cloned().unwrap_or_else(missing);
+        let said = origin.and_then(|origin| {
+            let said = judge(rules, course, statistic, &origin, &deadline)?;
+            Ok((origin, said))
+        });
+        let (origin, said) = match said {
+            Ok(found) => found,
             Err(Gap(why, reason)) => {
-                parts.push(Measured::lacking(&row, why, reason));
-                told.push(format!("{statistic} missing"));
+                let row = format!("{statistic}/{name}");
+                told.push(format!("{statistic} missing ({reason})"));
+                parts.push(Measured::lacking(row, why, reason));
                 verdicts.push(Verdict::Undecided);
                 lack = Some(why);
                 continue;
             }
         };
-        let ratio = origin.step.map(|step| step as f64 / unit as f64);
-        let curse = origin.curse.get(name).map_or(&[][..], Vec::as_slice);
-        let (worst, gone) = (largest_p(curse), is_gone(rules, curse));
-        let (verdict, why) = match (ratio.map(|ratio| bounds.judge(ratio)), gone) {
-            (None, _) => (Verdict::Refutes, "never stands out"),
-            (Some(Verdict::Refutes), _) => (Verdict::Refutes, "late"),
-            (_, Some(true)) => (Verdict::Refutes, "gone under N5"),
-            (Some(Verdict::Supports), Some(false)) => {
-                (Verdict::Supports, "early, not by selection")
-            }
-            (Some(Verdict::Supports), _) => (Verdict::Undecided, "early, but N5 is undefined"),
-            _ => (Verdict::Undecided, "between"),
-        };
-        parts.push(Measured::number(&row, ratio).judged(verdict, why));
-        let at = Against {
-            null: NullId::N1.name(),
-            quantile: origin.threshold,
-            p: origin.step.map(|_| 1.0 / (1.0 + rules.nulls.subsets as f64)),
-            ..Against::default()
-        };
-        parts.push(Measured::number(&row, ratio).against(at).because("p: at the onset, at most"));
-        let clear = format!("clearance of {row}");
-        parts.extend(
-            curse
-                .iter()
-                .map(|null| Measured::number(&clear, Some(null.value)).against((*null).into())),
-        );
-        let ticket = origin.ticket.map(|null| {
-            let row = Measured::number(format!("last with first {statistic}"), Some(null.value));
-            row.against(null.into())
-        });
-        parts.extend(ticket);
-        for (run, step) in &origin.others {
-            let ratio = step.map(|step| step as f64 / unit as f64);
-            let against = Against { null: NullId::N4.name(), ..Against::default() };
-            parts.push(Measured::number(format!("{row}, keys of {run}"), ratio).against(against));
-            sets += 1;
-            held += usize::from(ratio.is_some_and(|r| bounds.judge(r) == Verdict::Supports));
-        }
-        told.push(format!("{statistic} {} ({why})", ratio.map_or_else(|| "never".into(), short)));
-        headline = headline.or(ratio);
-        p_values.extend(worst);
-        verdicts.push(verdict);
+        let supports =
+            |step: i64| bounds.judge(step as f64 / deadline.unit as f64) == Verdict::Supports;
+        sets += origin.others.len();
+        held += origin.others.iter().filter(|(_, step)| step.is_some_and(supports)).count();
+        let ratio = said.ratio.map_or_else(|| "never".into(), short);
+        told.push(format!("{statistic} {ratio} ({})", said.why));
+        parts.extend(said.rows);
+        headline = headline.or(said.ratio);
+        p_values.extend(said.p);
+        verdicts.push(said.verdict);
     }
     let verdict = Verdict::unanimous(&verdicts);
     let mut reason = format!("step_onset/{name}: {}", told.join(", "));

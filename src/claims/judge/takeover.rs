@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::influence::ShareSave;
 use crate::claims::course::{Course, Gap, Outcome, Series, short};
+use crate::claims::onset::in_a_row;
 use crate::claims::rules::Rules;
 use crate::claims::stats::spearman;
 use crate::claims::verdict::{Finding, Lack, Measured, Verdict};
@@ -108,13 +109,13 @@ fn passage(
     if one == other { one } else { Passage::Unknown }
 }
 
-fn passes(prefers: &[(i64, bool)], in_a_row: usize, last: i64) -> Passage {
+fn passes(prefers: &[(i64, bool)], count: usize, last: i64) -> Passage {
     let within = prefers.partition_point(|(step, _)| *step <= last);
     let Some(rest) = prefers[..within].iter().position(|(_, keys)| !keys) else {
         return Passage::Before;
     };
-    let found = prefers[rest..].windows(in_a_row).find(|few| few.iter().all(|(_, keys)| *keys));
-    match found.map(|few| few[0].0) {
+    let found = in_a_row(prefers[rest..].iter().map(|(_, keys)| *keys), count);
+    match found.map(|place| prefers[rest + place].0) {
         Some(step) if step <= last => Passage::At(step),
         _ => Passage::Never,
     }

@@ -6,9 +6,6 @@ use rand_chacha::ChaCha8Rng;
 use super::below;
 use crate::claims::stats::{self, Side};
 
-/// Orders that are drawn.
-pub const DRAWS: usize = 10_000;
-
 /// Rank correlation of the final values with the initial ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lottery {

@@ -5,25 +5,27 @@
 //! | N1 [`subsets`] | random sets of other frequencies of the same run and save |
 //! | N2 | the mirrored directions, difference instead of sum |
 //! | N3 | the same weights, or the same initialisation, with permuted labels |
-//! | N4 [`seeds`] | the keys of other seeds |
+//! | N4 | the keys of other seeds |
 //! | N5a, N5b [`walks`] | winners among frequencies that do not differ, or differ in their start alone |
+//! | N5a' [`paths`] | winners among frequencies that do not differ, each on a path of its own |
 //! | N5c [`split`] | keys that were chosen by the other half of the neurons |
 //! | N5d [`lottery`] | a final order that has nothing to do with the initial one |
 //! | N6 [`subspaces`] | random subspaces of the same dimension |
 //! | N7 | runs that do not grok, or do at once, or of another modulus |
 //!
-//! N2, N3 and N7 need no draws here: their values come from the tables, and [`compare`] is all of them.
+//! N2, N3, N4 and N7 need no draws here: their values come from the tables, and [`compare`] is all of them.
 
 mod labels;
 pub mod lottery;
+pub mod paths;
 mod plain;
-pub mod seeds;
 pub mod split;
 pub mod subsets;
 pub mod subspaces;
 #[cfg(test)]
 mod tests;
 pub mod walks;
+pub mod winners;
 
 use ndarray::ArrayView1;
 use rand::Rng;
@@ -31,7 +33,7 @@ use rand::Rng;
 pub use labels::{LABEL_SEED, Permutations, permuted_labels};
 pub use plain::plain_frequencies;
 
-use super::onset::QUANTILE;
+use super::rules::NullRules;
 use super::stats::{self, Side};
 use crate::config::names::named_enum;
 
@@ -48,6 +50,8 @@ named_enum! {
     N4 = "N4",
     /// Winners among exchangeable random walks
     N5a = "N5a",
+    /// Winners among exchangeable paths that are drawn as wholes
+    N5aPaths = "N5a'",
     /// Winners under one common growth rate, from the measured start
     N5b = "N5b",
     /// Keys of the other half of the neurons
@@ -67,7 +71,7 @@ pub struct Compared {
     pub value: f64,
     /// Mean of the null; `None` if there are no values of it
     pub mean: Option<f64>,
-    /// Its 0.999 quantile, on the lower side its 0.001 quantile
+    /// Its quantile by the rules, 0.999; on the lower side its 0.001 quantile
     pub quantile: Option<f64>,
     /// [`stats::z`]
     pub z: Option<f64>,
@@ -79,10 +83,16 @@ pub struct Compared {
 
 /// Compare a value with the values of a null, on the side that is claimed.
 #[must_use]
-pub fn compare(null: NullId, value: f64, of_null: &[f64], side: Side) -> Compared {
+pub fn compare(
+    rules: &NullRules,
+    null: NullId,
+    value: f64,
+    of_null: &[f64],
+    side: Side,
+) -> Compared {
     let q = match side {
-        Side::Upper => QUANTILE,
-        Side::Lower => 1.0 - QUANTILE,
+        Side::Upper => rules.quantile,
+        Side::Lower => 1.0 - rules.quantile,
     };
     Compared {
         null,

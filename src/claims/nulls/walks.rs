@@ -1,15 +1,9 @@
-//! N5a and N5b: the winner's curse.
-//!
-//! The keys are those frequencies that won, so they look early by selection: among many that do not
-//! differ, whoever ends high has often been high before. Here as many frequencies as the run has walk
-//! from the first save to the last, the highest |K| of them at the end are taken, and what they look like
-//! on the way is the null.
-//!
-//! Keys and winners are compared by their *contrast*: their mean less the mean of the others. A drift that
-//! all frequencies share cancels, also the one that the others have because those that rose were taken away.
+//! N5a and N5b: random walks of which the highest win.
 //!
 //! The increments of an interval are known from few frequencies only. Over 40 intervals that averages out; with
-//! 10, p ≤ 5 % was found in 7 % of cases without any effect.
+//! 10, p ≤ 5 % was found in 7 % of cases without any effect. And they are drawn for each interval by itself: a
+//! statistic whose increments are alike from one interval to the next wanders further than these walks do, see
+//! [`paths`](super::paths).
 //!
 //! A rate does not win; the sum of its steps does. For rates walk the logit coefficients.
 
@@ -17,14 +11,8 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{below, mean_of};
-use crate::claims::onset::onset;
-
-/// Draws of all walks together.
-pub const WALKS: usize = 10_000;
-
-/// Fewer plain frequencies than this are no sample of increments.
-pub const FEWEST: usize = 8;
+use super::below;
+use super::winners::{Contest, FEWEST, Winners};
 
 /// How frequencies that do not differ move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,32 +27,6 @@ pub enum Walk {
     Multiplicative,
 }
 
-/// What the winners of every draw looked like.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Winners {
-    /// Mean of the winners less the mean of the others, `[draw, save]`
-    pub contrast: Array2<f64>,
-}
-
-/// The measured contrast at each save: mean of the keys less the mean of the plain frequencies. Empty if
-/// there are none of either.
-#[must_use]
-pub fn contrast(series: ArrayView2<'_, f64>, keys: &[usize], plain: &[usize]) -> Vec<f64> {
-    let of_save = |values| Some(mean_of(values, keys)? - mean_of(values, plain)?);
-    series.rows().into_iter().filter_map(of_save).collect()
-}
-
-/// Thresholds for a mean, as those for the contrast: less the mean of the plain frequencies.
-#[must_use]
-pub fn contrast_thresholds(
-    series: ArrayView2<'_, f64>,
-    plain: &[usize],
-    thresholds: &[Option<f64>],
-) -> Vec<Option<f64>> {
-    let rows = series.rows().into_iter().zip(thresholds);
-    rows.map(|(values, threshold)| Some((*threshold)? - mean_of(values, plain)?)).collect()
-}
-
 /// Where walks start, and what they may do in each interval.
 struct Pools {
     /// Drawn from, or one for each walk
@@ -76,27 +38,22 @@ struct Pools {
 /// Let the walks win; `None` without keys, with fewer than [`FEWEST`] plain frequencies or fewer than two
 /// saves, or if growth is defined for fewer than [`FEWEST`] of them in some interval.
 #[must_use]
-pub fn winners(
-    series: ArrayView2<'_, f64>,
-    keys: &[usize],
-    plain: &[usize],
-    walk: Walk,
-    draws: usize,
-    seed: u64,
-) -> Option<Winners> {
+pub fn winners(contest: &Contest<'_>, walk: Walk, draws: usize, seed: u64) -> Option<Winners> {
+    let Contest { series, plain, kept, .. } = *contest;
     let (saves, walks) = series.dim();
-    if keys.is_empty() || keys.len() >= walks || plain.len() < FEWEST || saves < 2 {
-        return None;
-    }
+    let places = contest.places()?;
     let pools = match walk {
         Walk::Additive => additive(series, plain),
         Walk::Multiplicative => multiplicative(series, plain)?,
     };
+    let won = places.winners;
+    let whole = (won..walks).collect::<Vec<usize>>();
+    let others = if places.compared == whole { vec![whole] } else { vec![whole, places.compared] };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut contrast = Array2::zeros((draws, saves));
+    let mut contrasts = vec![Array2::<f64>::zeros((draws, kept.min(saves))); others.len()];
     let mut paths = vec![0.0; saves * walks]; // [save, walk]
     let mut order: Vec<usize> = (0..walks).collect();
-    for mut contrast in contrast.axis_iter_mut(Axis(0)) {
+    for draw in 0..draws {
         match walk {
             Walk::Additive => {
                 paths[..walks].fill_with(|| pools.starts[below(&mut rng, pools.starts.len())]);
@@ -108,15 +65,16 @@ pub fn winners(
             }
         }
         let last = &paths[(saves - 1) * walks..];
-        order.select_nth_unstable_by(keys.len() - 1, |a, b| last[*b].total_cmp(&last[*a]));
-        let (won, size) = (&order[..keys.len()], keys.len() as f64);
-        for (contrast, paths) in contrast.iter_mut().zip(paths.chunks_exact(walks)) {
-            let of_winners: f64 = won.iter().map(|walk| paths[*walk]).sum();
-            let of_others = paths.iter().sum::<f64>() - of_winners;
-            *contrast = of_winners / size - of_others / (walks as f64 - size);
+        order.sort_unstable_by(|a, b| last[*b].total_cmp(&last[*a]).then(a.cmp(b)));
+        for (contrast, others) in contrasts.iter_mut().zip(&others) {
+            for (contrast, path) in contrast.row_mut(draw).iter_mut().zip(paths.chunks(walks)) {
+                let of_winners: f64 = order[..won].iter().map(|walk| path[*walk]).sum();
+                let of_others: f64 = others.iter().map(|place| path[order[*place]]).sum();
+                *contrast = of_winners / won as f64 - of_others / others.len() as f64;
+            }
         }
     }
-    Some(Winners { contrast })
+    Some(Winners::new(contrasts))
 }
 
 /// All walks of a draw, from the first save on.
@@ -160,29 +118,4 @@ fn multiplicative(series: ArrayView2<'_, f64>, plain: &[usize]) -> Option<Pools>
         Some(own.iter().map(|g| (rate + widened * (g - own_rate)).exp()).collect::<Vec<f64>>())
     });
     Some(Pools { starts: series.row(0).to_vec(), steps: steps.collect::<Option<_>>()? })
-}
-
-impl Winners {
-    /// The null at a save, `[draw]`.
-    #[must_use]
-    pub fn at(&self, save: usize) -> Vec<f64> {
-        self.contrast.column(save).to_vec()
-    }
-
-    /// How often winners cross these thresholds of the contrast as early as measured:
-    /// `(1 + #{draws with an onset at this save or before})/(1 + #draws)`; `None` without a measured one.
-    #[must_use]
-    pub fn onset_p(
-        &self,
-        measured: Option<usize>,
-        thresholds: &[Option<f64>],
-        in_a_row: usize,
-    ) -> Option<f64> {
-        let measured = measured?;
-        let early = self.contrast.rows().into_iter().filter(|draw| {
-            let draw = draw.as_slice().expect("row-major");
-            onset(draw, thresholds, in_a_row).is_some_and(|save| save <= measured)
-        });
-        Some((1 + early.count()) as f64 / (1 + self.contrast.nrows()) as f64)
-    }
 }

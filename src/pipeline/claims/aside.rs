@@ -1,10 +1,12 @@
 //! Tables that do not belong to the others of their folder: of other keys, another protocol, other
-//! checkpoints, or older than what they were made from.
+//! checkpoints, other rules, or older than what they were made from.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::onset::RULES_DIGEST;
+use crate::claims::rules::Rules;
 use crate::tables::manifest::Manifest;
 use crate::tables::{ArrowRow, OnsetRow, ProgressRow, Row, SharesRow};
 
@@ -13,7 +15,7 @@ const CHOICES: [&str; 3] = ["key_rule", "key_threshold", "protocol"];
 
 /// The tables to be put aside, each with the reason.
 #[must_use]
-pub fn aside(manifest: &Manifest) -> BTreeMap<&'static str, String> {
+pub fn aside(manifest: &Manifest, rules: &Rules) -> BTreeMap<&'static str, String> {
     let said = |table: &str| manifest.parameters.get(table).unwrap_or(&Value::Null);
     let measured = [ArrowRow::TABLE, SharesRow::TABLE].into_iter().filter_map(|table| {
         let difference = difference(table, said(table), said(ProgressRow::TABLE))?;
@@ -28,7 +30,22 @@ pub fn aside(manifest: &Manifest) -> BTreeMap<&'static str, String> {
         let problem = format!("it was made from another table {from} than is there now");
         (table, format!("table {table} is put aside: {problem}: run `groundswell {table}` again"))
     });
-    measured.chain(older.take(1)).collect()
+    let by_others = manifest.parameters.get(table).and_then(|onset| by_other_rules(onset, rules));
+    let by_others = by_others.map(|problem| {
+        let help = format!("`groundswell {table}` again, with the same --rules as `claims`");
+        (table, format!("table {table} is put aside: {problem}: run {help}"))
+    });
+    measured.chain(older.take(1)).chain(by_others).collect()
+}
+
+/// By which other rules the onsets were found.
+fn by_other_rules(onset: &Value, rules: &Rules) -> Option<String> {
+    let short = |digest: &str| digest.chars().take(8).collect::<String>();
+    let (digest, made_by) = (rules.digest(), onset[RULES_DIGEST].as_str());
+    let told = made_by.map_or_else(|| "not said".to_owned(), short);
+    (made_by != Some(&digest)).then(|| {
+        format!("it was made by other rules (digest: {told}) than these ({})", short(&digest))
+    })
 }
 
 /// In what the table was made otherwise than `progress`.
@@ -54,6 +71,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::claims::rules::rules;
     use crate::tables::FourierRow;
 
     fn progress() -> Value {
@@ -64,14 +82,14 @@ mod tests {
 
     fn of(table: &str, said: Value) -> Option<String> {
         let parameters = [("progress".to_owned(), progress()), (table.to_owned(), said)];
-        let found = aside(&Manifest::new(parameters.into()));
+        let found = aside(&Manifest::new(parameters.into()), rules());
         assert!(found.keys().all(|name| *name == table), "{found:?}");
         found.into_values().next()
     }
 
     #[test]
     fn tables_of_the_same_choices_stay() {
-        assert_eq!(aside(&Manifest::new(BTreeMap::new())), BTreeMap::new());
+        assert_eq!(aside(&Manifest::new(BTreeMap::new()), rules()), BTreeMap::new());
         assert_eq!(of("shares", progress()), None);
         // An arrow has no protocol; what another version did not write is not compared.
         let mut arrow = progress();
@@ -101,7 +119,7 @@ mod tests {
         assert!(reason.contains("the checkpoints of b in table shares are not those"), "{reason}");
         // Where progress says nothing, nobody knows.
         let parameters = [("shares".to_owned(), progress())].into();
-        let reason = &aside(&Manifest::new(parameters))["shares"];
+        let reason = &aside(&Manifest::new(parameters), rules())["shares"];
         assert!(
             reason.contains("key_rule is \"w_l\" in it, not said in table progress"),
             "{reason}"
@@ -111,14 +129,23 @@ mod tests {
     #[test]
     fn an_onset_of_older_tables_is_put_aside() {
         let said = |digest: &str| {
-            let onset = json!({ "inputs": { "fourier": digest } });
+            let onset = json!({ "inputs": { "fourier": digest }, RULES_DIGEST: rules().digest() });
             let mut manifest = Manifest::new([("onset".to_owned(), onset)].into());
             manifest.insert::<FourierRow>(b"bytes", 1);
-            aside(&manifest)
+            aside(&manifest, rules())
         };
         let now = blake3::hash(b"bytes").to_hex().to_string();
         assert_eq!(said(&now), BTreeMap::new());
         let reason = &said("before")["onset"];
         assert!(reason.contains("made from another table fourier than is there now"), "{reason}");
+    }
+
+    #[test]
+    fn an_onset_by_other_rules_is_put_aside() {
+        assert_eq!(of("onset", json!({ RULES_DIGEST: rules().digest() })), None);
+        let reason = of("onset", json!({ RULES_DIGEST: "0123456789" })).unwrap();
+        assert!(reason.contains("made by other rules (digest: 01234567) than these"), "{reason}");
+        assert!(reason.ends_with("again, with the same --rules as `claims`"), "{reason}");
+        assert!(of("onset", json!({})).unwrap().contains("(digest: not said)"));
     }
 }

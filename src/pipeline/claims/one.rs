@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::families::Families;
 use super::series::FrequencyStatistic;
 use super::tables::{RunTables, Tables};
-use super::{blind, planes};
+use super::{blind, planes, weights};
 use crate::archive::Run;
 use crate::claims::course::{Course, Gap, Outcome, Series, Walks};
 use crate::claims::detector::Scores;
 use crate::claims::judge::{
-    self, AtDrop, Capacity, Deadline, Detected, OfWalks, Origin, Rates, StepMean,
+    self, AtDrop, Capacity, Deadline, Detected, Known, OfWalks, Origin, Rates, StepMean,
 };
 use crate::claims::rules::{RATES, Rules};
 use crate::claims::stats::mean;
@@ -150,11 +150,11 @@ impl<'a> Case<'a> {
             Ok(rates) => with(&|walks| judge(rates, walks)),
             Err(gap) => Err(gap.clone()),
         };
-        let origins = self.origins(course, walks.as_ref().ok());
+        let origins = self.origins(course, context.as_ref(), walks.as_ref().ok());
         let c1 = with(&|walks| {
             let found = context.as_ref().map_err(Gap::clone);
-            let exponents = found
-                .and_then(|context| super::weights::embedding_exponents(course, self.run, context));
+            let exponents =
+                found.and_then(|context| weights::embedding_exponents(course, self.run, context));
             let exponents = exponents.as_deref().map_err(Gap::clone);
             judge::c1(rules, course, walks, exponents)
         });
@@ -186,6 +186,7 @@ impl<'a> Case<'a> {
     fn origins(
         &self,
         course: &Course,
+        context: Result<&RunContext, &Gap>,
         coefficients: Option<&Walks<'_>>,
     ) -> BTreeMap<String, Result<Origin, Gap>> {
         let rule = &self.rules().c3;
@@ -194,6 +195,10 @@ impl<'a> Case<'a> {
             .into_iter()
             .filter_map(|(name, unit, bounds)| Some(Deadline { name, unit: unit.ok()?, bounds }))
             .collect();
+        let split = |until: i64| {
+            let context = context.map_err(Gap::clone)?;
+            weights::split_sample(self.rules(), course, self.run, context, until)
+        };
         let of = |statistic: FrequencyStatistic| -> Result<Origin, Gap> {
             let row = self.tables.onset(statistic.name());
             let row =
@@ -208,15 +213,19 @@ impl<'a> Case<'a> {
             let found = (row.step_onset, row.threshold);
             let own = Walks::new(self.rules(), course, &series);
             // A rate does not win; what it sums up to does.
-            let walked = match statistic {
+            let (walks, of) = match statistic {
                 FrequencyStatistic::RateTotal => (coefficients, OfWalks::Growth),
                 FrequencyStatistic::LogitCoefficient => (coefficients, OfWalks::Value),
                 _ => (Some(&own), OfWalks::Value),
             };
             let walks =
-                walked.0.ok_or_else(|| no_table("logit coefficients", "groundswell analyze"))?;
-            let walked = (walks, walked.1);
-            Ok(judge::origin(self.rules(), course, &series, walked, found, &deadlines))
+                walks.ok_or_else(|| no_table("logit coefficients", "groundswell analyze"))?;
+            let known = Known { series: &series, walks, of };
+            let origin = judge::origin(self.rules(), course, &known, found, &deadlines);
+            Ok(match statistic {
+                FrequencyStatistic::WLNorm => origin.with_split(&deadlines, split),
+                _ => origin,
+            })
         };
         let wanted = &rule.statistics;
         FrequencyStatistic::ALL
@@ -290,9 +299,8 @@ impl<'a> Case<'a> {
     fn c5(&self, course: &Course, context: Result<&RunContext, Gap>) -> Outcome {
         let t_drop = course.t_drop()?;
         let row = self.tables.progress().find(|row| row.step == t_drop);
-        let weights = context.and_then(|context| {
-            super::weights::overlaps(self.rules(), course, self.run, context, t_drop)
-        });
+        let weights = context
+            .and_then(|context| weights::overlaps(self.rules(), course, self.run, context, t_drop));
         let found = AtDrop {
             accuracy: row.and_then(|row| row.restricted_accuracy_test),
             weights: weights.ok(),

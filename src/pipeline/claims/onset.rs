@@ -6,13 +6,13 @@ use std::path::Path;
 use serde_json::json;
 
 use super::open;
-use super::series::{Frequencies, FrequencyStatistic, Series, Sources, TABLES};
+use super::series::{Frequencies, FrequencyStatistic, Sources, TABLES};
 use crate::archive::{self, Run};
-use crate::claims::nulls::mean_of;
-use crate::claims::nulls::subsets::{DRAWS, Pool, Subsets, single_thresholds};
-use crate::claims::onset::{ALSO, IN_A_ROW, QUANTILE, onset};
+use crate::claims::course::Series;
+use crate::claims::nulls::subsets::{Pool, Subsets, single_thresholds};
+use crate::claims::onset::{ALSO, onset};
 use crate::claims::phases::Phases;
-use crate::claims::rules::rules;
+use crate::claims::rules::{NullRules, Rules};
 use crate::error::{Error, Result};
 use crate::pipeline::Summary;
 use crate::pipeline::output::{self, Output};
@@ -20,6 +20,9 @@ use crate::tables::{self, OnsetRow, ProgressRow, Row, Status};
 
 /// Name under which the manifest keeps what the table was computed from.
 const MEASURE: &str = "onset";
+
+/// Name of the digest of the rules, in the manifest and in the file.
+pub(super) const RULES_DIGEST: &str = "rules_digest";
 
 /// Target of the rows about all keys together.
 const KEYS: &str = "keys";
@@ -31,8 +34,10 @@ pub struct Request<'a> {
     /// How to read what is not ours
     pub options: &'a archive::Options,
     pub out: &'a Path,
-    /// Of the random sets
-    pub seed: u64,
+    /// How many random sets, which quantile of them, for how many saves in a row
+    pub rules: &'a Rules,
+    /// Of the random sets [default: that of the rules]
+    pub seed: Option<u64>,
 }
 
 /// Find the onsets of every run of the archive that the tables are about; write `onset`.
@@ -50,6 +55,8 @@ pub fn onsets(request: &Request<'_>) -> Result<Summary> {
     for name in sources.strangers(&archive) {
         summary.warnings.push(format!("{name}: is in the tables and not in the archive"));
     }
+    let mut nulls = request.rules.nulls.clone();
+    nulls.seed = request.seed.unwrap_or(nulls.seed);
     let (mut rows, mut compared) = (Vec::new(), serde_json::Map::new());
     for run in &archive.runs {
         if let Some(problem) = sources.differs(run) {
@@ -57,7 +64,7 @@ pub fn onsets(request: &Request<'_>) -> Result<Summary> {
             summary.skipped += 1;
             continue;
         }
-        let found = of_run(&sources, run, request.seed);
+        let found = of_run(&sources, run, &nulls);
         compared.insert(run.name.clone(), found.compared);
         summary.warnings.extend(found.warnings);
         rows.extend(found.rows);
@@ -68,12 +75,13 @@ pub fn onsets(request: &Request<'_>) -> Result<Summary> {
     }
     let about = json!({
         "null": "N1",
-        "draws": DRAWS,
-        "seed": request.seed,
+        "draws": nulls.subsets,
+        "seed": nulls.seed,
         "generator": "ChaCha8",
-        "quantile": QUANTILE,
-        "saves_in_a_row": [IN_A_ROW, ALSO[0], ALSO[1]],
+        "quantile": nulls.quantile,
+        "saves_in_a_row": [nulls.in_a_row, ALSO[0], ALSO[1]],
         "frequencies": compared,
+        RULES_DIGEST: request.rules.digest(),
     });
     let inputs = TABLES.iter().filter_map(|table| {
         let entry = output.manifest().tables.get(*table)?;
@@ -84,7 +92,7 @@ pub fn onsets(request: &Request<'_>) -> Result<Summary> {
     let mut metadata = output::metadata(&archive, &[])?;
     metadata.extend(chosen(&output)?);
     metadata.insert(MEASURE.to_owned(), about.to_string());
-    metadata.insert("rules_digest".to_owned(), rules().digest());
+    metadata.insert(RULES_DIGEST.to_owned(), request.rules.digest());
     let mut replacement = output.replace();
     replacement.table(rows, &metadata)?;
     summary.tables = replacement.commit([(MEASURE.to_owned(), provenance)].into())?;
@@ -108,7 +116,7 @@ struct OfRun {
     compared: serde_json::Value,
 }
 
-fn of_run(sources: &Sources, run: &Run, seed: u64) -> OfRun {
+fn of_run(sources: &Sources, run: &Run, rules: &NullRules) -> OfRun {
     let phases = sources.phases(&run.name);
     let of_keys = sources.of_keys(run);
     let (mut rows, mut warnings) = (Vec::new(), Vec::new());
@@ -123,7 +131,7 @@ fn of_run(sources: &Sources, run: &Run, seed: u64) -> OfRun {
             ));
         }
         let mut of_statistic = match (&of_keys, &series) {
-            (Ok(of_keys), Some(series)) => measured(series, of_keys, seed),
+            (Ok(of_keys), Some(series)) => measured(series, of_keys, rules),
             (Ok(of_keys), None) => unmeasured(&of_keys.keys, Status::Missing),
             (Err(status), _) => unmeasured(&[], *status),
         };
@@ -152,7 +160,7 @@ fn unmeasured(keys: &[usize], status: Status) -> Vec<OnsetRow> {
     targets.map(|target| OnsetRow { target, status, ..OnsetRow::default() }).collect()
 }
 
-fn measured(series: &Series, of_keys: &Frequencies, seed: u64) -> Vec<OnsetRow> {
+fn measured(series: &Series, of_keys: &Frequencies, rules: &NullRules) -> Vec<OnsetRow> {
     let Frequencies { keys, plain } = of_keys;
     let values = series.values.view();
     let row = |target: String, own: &[f64], thresholds: Option<&[Option<f64>]>| {
@@ -161,7 +169,7 @@ fn measured(series: &Series, of_keys: &Frequencies, seed: u64) -> Vec<OnsetRow> 
         };
         let first = |in_a_row| onset(own, thresholds, in_a_row);
         let step = |save: Option<usize>| save.map(|save| series.steps[save]);
-        let found = first(IN_A_ROW);
+        let found = first(rules.in_a_row);
         OnsetRow {
             target,
             threshold: found.and_then(|save| thresholds[save]),
@@ -172,14 +180,12 @@ fn measured(series: &Series, of_keys: &Frequencies, seed: u64) -> Vec<OnsetRow> 
             ..OnsetRow::default()
         }
     };
-    let single = single_thresholds(values, plain, QUANTILE);
+    let single = single_thresholds(values, plain, rules.quantile);
     let of_key = |k: &usize| row(k.to_string(), &values.column(k - 1).to_vec(), Some(&single));
     let mut rows: Vec<OnsetRow> = keys.iter().map(of_key).collect();
-    let means: Vec<f64> =
-        values.rows().into_iter().filter_map(|values| mean_of(values, keys)).collect();
-    let sets = Subsets::new(keys, plain, Pool::Plain, DRAWS, seed);
-    let thresholds = sets.map(|sets| sets.thresholds(values, QUANTILE));
-    rows.push(row(KEYS.to_owned(), &means, thresholds.as_deref()));
+    let sets = Subsets::new(rules, keys, plain, Pool::Plain);
+    let thresholds = sets.map(|sets| sets.thresholds(values, rules.quantile));
+    rows.push(row(KEYS.to_owned(), &series.mean(keys), thresholds.as_deref()));
     rows
 }
 
@@ -188,11 +194,12 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
+    use crate::claims::rules::rules;
 
-    /// 12 frequencies, of which 2 and 3 are keys that grow from save 4 and 6 on; the others stay within
+    /// 24 frequencies, of which 2 and 3 are keys that grow from save 4 and 6 on; the others stay within
     /// 0.9 to 1.1.
     fn growing() -> Series {
-        let values = Array2::from_shape_fn((20, 12), |(save, index)| {
+        let values = Array2::from_shape_fn((20, 24), |(save, index)| {
             let grown = |from: usize| 1.0 + save.saturating_sub(from) as f64;
             match index + 1 {
                 2 => grown(3),
@@ -205,8 +212,8 @@ mod tests {
 
     #[test]
     fn growing_keys_have_their_onsets() {
-        let of_keys = Frequencies { keys: vec![2, 3], plain: vec![7, 8, 9, 10, 11, 12] };
-        let rows = measured(&growing(), &of_keys, 0);
+        let of_keys = Frequencies { keys: vec![2, 3], plain: (7..=24).collect() };
+        let rows = measured(&growing(), &of_keys, &rules().nulls);
         let found: Vec<_> =
             rows.iter().map(|row| (row.target.as_str(), row.step_onset, row.status)).collect();
         let expected = [
@@ -216,11 +223,11 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert!(rows.iter().all(|row| (0.9..1.1).contains(&row.threshold.unwrap())));
-        assert_eq!(rows, measured(&growing(), &of_keys, 0));
+        assert_eq!(rows, measured(&growing(), &of_keys, &rules().nulls));
         // Ten in a row fit for 2 only just: saves 4 to 13 of 14.
         let mut short = growing();
         short.values = short.values.slice(ndarray::s![..14, ..]).to_owned();
-        let rows = measured(&short, &of_keys, 0);
+        let rows = measured(&short, &of_keys, &rules().nulls);
         let tens: Vec<_> = rows.iter().map(|row| row.step_onset_10).collect();
         assert_eq!(tens, [Some(40), None, Some(40)]);
     }
@@ -229,11 +236,32 @@ mod tests {
     fn no_onset_and_no_null_are_told_apart() {
         let of = |keys: &[usize], plain: &[usize]| {
             let of_keys = Frequencies { keys: keys.to_vec(), plain: plain.to_vec() };
-            let rows = measured(&growing(), &of_keys, 0);
+            let rows = measured(&growing(), &of_keys, &rules().nulls);
             rows.iter().map(|row| (row.step_onset, row.status)).collect::<Vec<_>>()
         };
-        assert_eq!(of(&[4], &[2, 3, 5]), [(None, Status::NotReached); 2]);
+        let many: Vec<usize> = (6..=24).collect();
+        assert_eq!(of(&[4, 5], &many), [(None, Status::NotReached); 3]);
         assert_eq!(of(&[2], &[5, 6])[0], (None, Status::TooFewFrequencies));
-        assert_eq!(of(&[2, 3, 4, 5], &[6, 7, 8])[4], (None, Status::TooFewFrequencies));
+        // Four of 4 are one set, 2 of 14 are 91, and 100 are needed.
+        assert_eq!(of(&[2, 3, 4, 5], &[6, 7, 8, 9])[4], (None, Status::TooFewFrequencies));
+        assert_eq!(of(&[2, 3], &many[..14])[2], (None, Status::TooFewFrequencies));
+        assert_eq!(of(&[2, 3], &many[..15])[2], (Some(40), Status::Ok));
+    }
+
+    /// Saves in a row, and the quantile, are those of the rules.
+    #[test]
+    fn rules_decide_what_an_onset_is() {
+        let of_keys = Frequencies { keys: vec![2, 3], plain: (7..=24).collect() };
+        let mut dip = growing();
+        dip.values.row_mut(7).fill(0.0);
+        let onset = |rules: &NullRules| measured(&dip, &of_keys, rules)[2].step_onset;
+        let own = rules().nulls.clone();
+        assert_eq!(onset(&own), Some(80));
+        assert_eq!(onset(&NullRules { in_a_row: 2, ..own.clone() }), Some(40));
+        let threshold = |quantile: f64| {
+            let rules = NullRules { quantile, ..own.clone() };
+            measured(&growing(), &of_keys, &rules)[2].threshold
+        };
+        assert!(threshold(0.5) < threshold(0.999));
     }
 }

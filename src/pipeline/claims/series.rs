@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ndarray::Array2;
 
 use crate::archive::{Archive, Run};
+use crate::claims::course::Series;
 use crate::claims::nulls::plain_frequencies;
 use crate::claims::nulls::split::keys_of;
 use crate::claims::phases::{Phases, Save};
@@ -64,15 +65,6 @@ impl FrequencyStatistic {
             Self::RateTotal => "arrow.rate_total",
         }
     }
-}
-
-/// One statistic of one run, at the saves where it is known for every frequency.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Series {
-    /// Ascending
-    pub steps: Vec<i64>,
-    /// `[save, frequency]`; index `k − 1` holds frequency `k`
-    pub values: Array2<f64>,
 }
 
 /// The tables that statistics are taken from; of `fourier` the rows of `W_E` and `W_L` alone.

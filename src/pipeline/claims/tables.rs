@@ -8,6 +8,7 @@ use crate::archive::Run;
 use crate::claims::course::Series;
 use crate::claims::judge::{Line, ShareSave};
 use crate::claims::phases::Phases;
+use crate::claims::rules::Rules;
 use crate::error::Result;
 use crate::pipeline::output::Output;
 use crate::tables::{
@@ -86,9 +87,9 @@ impl Tables {
     ///
     /// # Errors
     /// What is wrong with one of the files; a table that is not there is no error.
-    pub fn read(output: &Output) -> Result<Self> {
+    pub fn read(output: &Output, rules: &Rules) -> Result<Self> {
         let missing = MAKERS.into_iter().filter(|(table, _)| !output.has(table)).collect();
-        let aside = aside(output.manifest());
+        let aside = aside(output.manifest(), rules);
         let mut sources = Sources::read(output)?;
         if aside.contains_key(ArrowRow::TABLE) {
             sources.arrow.clear();
@@ -172,16 +173,13 @@ impl<'a> RunTables<'a> {
     /// A statistic of every frequency.
     #[must_use]
     pub fn statistic(self, statistic: FrequencyStatistic) -> Option<Series> {
-        let found = self.tables.sources.series(self.run, statistic)?;
-        Some(Series { steps: found.steps, values: found.values })
+        self.tables.sources.series(self.run, statistic)
     }
 
     /// A column of table `arrow`, of every frequency.
     #[must_use]
     pub fn arrow(self, of: impl Fn(&ArrowRow) -> Option<f64>) -> Option<Series> {
-        let rows = self.arrow_rows();
-        let found = gather(rows.map(|row| (row.step, row.frequency, of(row))))?;
-        Some(Series { steps: found.steps, values: found.values })
+        gather(self.arrow_rows().map(|row| (row.step, row.frequency, of(row))))
     }
 
     /// Table `arrow`.

@@ -83,7 +83,7 @@ pub struct Told {
 pub fn claims(request: &Request<'_>, observe: Observe<'_>) -> Result<(Summary, Vec<Told>)> {
     crate::linalg::require_sound()?;
     let (archive, mut output, missing) = open(request.archive, request.options, request.out)?;
-    let tables = Tables::read(&output)?;
+    let tables = Tables::read(&output, request.rules)?;
     let families = Families::new(&archive)?;
     let runs: Vec<&Run> = families.judged().collect();
     if runs.iter().all(|run| tables.of(&run.name).progress().next().is_none()) {

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use ndarray::Array2;
 
 use crate::archive::{CheckpointRef, Run};
+use crate::circuits;
 use crate::claims::course::{Course, Gap};
 use crate::claims::judge::{Overlaps, exponents};
+use crate::claims::nulls::subsets::{Pool, Subsets};
+use crate::claims::nulls::{Compared, split};
 use crate::claims::rules::Rules;
+use crate::claims::stats::mean;
 use crate::claims::verdict::Lack;
 use crate::error::{Error, Result};
 use crate::model::{Network, names};
@@ -83,18 +87,52 @@ pub fn overlaps(
     let accuracy =
         |set: &[usize]| restricted(&now, &now.component(set), &circuit.test).mean_accuracy();
     let largest = products.len();
-    let sets = course.subsets(rules).map(|subsets| {
-        let sets = subsets.sets();
-        sets.map(|set| (accuracy(set), cosine(set))).collect::<Vec<_>>()
-    });
+    let sets = course.subsets(rules, Pool::Plain);
+    let sets = sets.iter().flat_map(Subsets::sets);
+    // The cosine of a set with one key in it is nearly that key's.
+    let single = |set: &[usize]| {
+        let each: Option<Vec<f64>> = set.iter().map(|k| cosine(&[*k])).collect();
+        each.and_then(|each| mean(&each))
+    };
     let others = course.others.iter().map(|(run, keys)| {
         let keys: Vec<usize> = keys.iter().copied().filter(|key| *key <= largest).collect();
         (run.clone(), accuracy(&keys), cosine(&keys))
     });
     Ok(Overlaps {
         cosine: cosine(&course.keys),
-        sets: sets.unwrap_or_default(),
+        sets: sets.map(|set| (accuracy(set), cosine(set))).collect(),
+        p: (course.exchanged_p(rules, accuracy), course.exchanged_p(rules, single)),
         others: others.collect(),
+    })
+}
+
+/// N5c: the keys by the even neurons of W_L at the end, in its odd neurons at the last save up to a step.
+///
+/// # Errors
+/// What is missing.
+pub fn split_sample(
+    rules: &Rules,
+    course: &Course,
+    run: &Run,
+    context: &RunContext,
+    until: i64,
+) -> Result<Compared, Gap> {
+    let halves = |step: i64| {
+        let found = saved(run, step).and_then(|checkpoint| load(context, checkpoint));
+        let params = found.map_err(|error| unusable(&error))?;
+        if params.values.iter().any(|value| !value.is_finite()) {
+            return Err(Gap(Lack::Missing, format!("step {step}: weights that are no numbers")));
+        }
+        let w_l = circuits::w_l(&context.net, &params, &context.group); // [d_mlp, n]
+        Ok(split::half_norms(w_l.t(), &context.transform))
+    };
+    let now = course.steps.iter().rfind(|step| **step <= until);
+    let now = now.ok_or_else(|| Gap(Lack::Missing, format!("no save up to step {until}")))?;
+    let last = course.steps.last().copied().unwrap_or(*now);
+    let ([even, _], [_, odd]) = (halves(last)?, halves(*now)?);
+    split::split_sample(&rules.nulls, &course.plain, &even, &odd).ok_or_else(|| {
+        let reason = "the even neurons of W_L have no keys at the end, or nothing else";
+        Gap(Lack::NoKeys, reason.into())
     })
 }
 
@@ -151,7 +189,29 @@ pub fn embedding_exponents(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::archive::Archive;
+    use crate::claims::nulls::NullId;
+    use crate::claims::rules::rules;
+    use crate::pipeline::run::Subject;
+
+    /// The tiny run has three frequencies: enough for a contrast of the halves, and none for a p.
+    #[test]
+    fn halves_are_those_of_the_end_and_of_the_save_before_the_deadline() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny");
+        let archive = Archive::open(&path).unwrap();
+        let run = &archive.runs[0];
+        let context = Subject::new(run).and_then(Subject::into_network).unwrap();
+        let steps: Vec<i64> = run.checkpoints.iter().map(|c| c.step as i64).collect();
+        let course = Course { steps, plain: vec![1, 2, 3], ..Course::default() };
+        let at = |until: i64| split_sample(rules(), &course, run, &context, until);
+        let [first, later] = [0, course.steps[1] - 1].map(|until| at(until).unwrap());
+        assert_eq!((first, first.null, first.p), (later, NullId::N5c, None));
+        assert_ne!(first.value, at(course.steps[1]).unwrap().value);
+        assert_eq!(at(-1).unwrap_err(), Gap(Lack::Missing, "no save up to step -1".into()));
+    }
 
     #[test]
     fn saves_equally_far_apart_end_where_the_window_ends() {

@@ -155,13 +155,16 @@ fn c5_needs_accuracy_direction_and_neurons() {
     let judge = |accuracy: Option<f64>, cosine: Option<f64>, neurons: Option<f64>| {
         let others = vec![("b".to_owned(), Some(0.95), Some(0.1))];
         let sets = vec![(Some(0.01), Some(0.1)); 40];
-        let weights = cosine.map(|cosine| Overlaps { cosine: Some(cosine), sets, others });
+        let (p, cosine) = ((Some(0.02), Some(0.3)), cosine.map(Some));
+        let weights = cosine.map(|cosine| Overlaps { cosine, sets, p, others });
         c5(rules(), &course(), &AtDrop { accuracy, weights, neurons })
     };
     let found = judge(Some(0.95), Some(0.92), Some(0.8));
     is(&found, Verdict::Supports);
     let found = found.unwrap();
-    assert_eq!(found.p, Some(1.0 / 41.0));
+    assert_eq!(found.p, Some(0.02));
+    let n1 = found.parts.iter().filter_map(|row| row.against).find(|of| of.p == Some(0.3));
+    assert!(n1.is_some_and(|n1| n1.null == "N1" && n1.quantile == Some(0.1)), "{found:?}");
     assert!(found.reason.ends_with("as right with the keys of other runs: 1 of 1"), "{found:?}");
     let bare = Some(Overlaps { cosine: Some(0.95), ..Overlaps::default() });
     let found = AtDrop { accuracy: Some(0.95), weights: bare, neurons: Some(0.9) };

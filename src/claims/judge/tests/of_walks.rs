@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::claims::course::{Walks, is_gone};
+use crate::claims::course::{Walks, is_gone, rise};
+use crate::claims::nulls::subsets::Pool;
 use crate::claims::nulls::{Compared, NullId, compare};
 use crate::claims::onset::onset;
 use crate::claims::stats::Side;
@@ -22,6 +23,7 @@ fn c1_tells_a_climb_from_a_stumble() {
     is(&found, Verdict::Supports);
     let found = found.unwrap();
     assert!(found.p.unwrap() < 0.02 && found.headline.unwrap() > 0.99, "{found:?}");
+    assert!(found.reason.ends_with("a head start is not ruled out"), "{found:?}");
     // Rows that wander: the climb is not theirs. Nor is it known without the weights.
     is(
         &c1(&rules, &run, &Walks::new(&rules, &run, &climb), Ok(&exponents_of(1.9, 1.9))),
@@ -36,61 +38,123 @@ fn c1_tells_a_climb_from_a_stumble() {
     lacks(&c1(&rules, &run, &Walks::new(&rules, &run, &late), Ok(&straight)), Lack::Missing);
 }
 
-fn at(step: Option<i64>, p: &[f64]) -> Result<Origin, Gap> {
+fn curse(p: &[f64]) -> Curse {
     let compared = |(null, p): (NullId, &f64)| Compared {
         p: Some(*p),
-        ..compare(null, 1.0, &[], Side::Upper)
+        ..compare(&rules().nulls, null, 1.0, &[], Side::Upper)
     };
-    let curse: Vec<Compared> =
-        [NullId::N5a, NullId::N5b].into_iter().zip(p).map(compared).collect();
-    let curse = [("t_mem", curse.clone()), ("t_peak", curse)].into();
-    Ok(Origin { step, threshold: Some(1.0), curse, ..Origin::default() })
+    let nulls = [NullId::N5a, NullId::N5aPaths, NullId::N5b];
+    Curse { clearance: nulls.into_iter().zip(p).map(compared).collect(), split: None }
+}
+
+/// An onset, with the p of N5 by the first deadline and by the second.
+fn at(step: Option<i64>, early: &[f64], late: &[f64]) -> Result<Origin, Gap> {
+    let curses = [curse(early), curse(late)];
+    let curse = [("t_mem", curses.clone()), ("t_peak", curses)].into();
+    Ok(Origin { step, saves: course().steps, curse, ..Origin::default() })
 }
 
 fn origins(origin: &Result<Origin, Gap>) -> BTreeMap<String, Result<Origin, Gap>> {
     rules().c3.statistics.iter().map(|name| (name.clone(), origin.clone())).collect()
 }
 
+fn c3a(origins: &BTreeMap<String, Result<Origin, Gap>>) -> Outcome {
+    let run = course();
+    c3(rules(), &run, origins, rules().c3.a, ("t_mem", run.t_mem()))
+}
+
 #[test]
 fn c3_needs_an_early_onset_that_is_no_selection() {
-    let (rules, run, bounds) = (rules(), course(), rules().c3.a);
-    let judge = |origin: &Result<Origin, Gap>| {
-        c3(rules, &run, &origins(origin), bounds, ("t_mem", run.t_mem()))
-    };
-    let low = [0.001, 0.002];
-    for (step, p, expected) in [
-        (Some(10), &low[..], Verdict::Supports),
-        (Some(50), &low[..], Verdict::Undecided),
-        (Some(100), &low[..], Verdict::Refutes),
-        (None, &[][..], Verdict::Refutes),
-        (Some(10), &[0.001, 0.3][..], Verdict::Refutes), // gone under N5
-        (Some(10), &[][..], Verdict::Undecided),         // N5 is undefined
+    let judge = |origin: &Result<Origin, Gap>| c3a(&origins(origin));
+    let (low, high) = (&[0.001, 0.002, 0.001][..], &[0.001, 0.3, 0.001][..]);
+    for (step, early, late, expected) in [
+        (Some(10), low, low, Verdict::Supports),
+        (Some(50), low, low, Verdict::Undecided),  // between
+        (Some(50), high, low, Verdict::Undecided), // nothing was to be seen by the first deadline
+        (Some(100), low, low, Verdict::Refutes),   // late
+        (None, &[][..], &[][..], Verdict::Refutes),
+        (Some(10), high, high, Verdict::Refutes), // gone under N5
+        (Some(50), high, high, Verdict::Refutes),
+        (Some(10), high, low, Verdict::Undecided), // gone by the first deadline alone
+        (Some(10), low, high, Verdict::Undecided),
+        (Some(10), &[][..], &[][..], Verdict::Undecided), // N5 is undefined
     ] {
-        is(&judge(&at(step, p)), expected);
+        is(&judge(&at(step, early, late)), expected);
     }
-    let found = judge(&at(Some(10), &low)).unwrap();
+    let found = judge(&at(Some(10), low, low)).unwrap();
     assert_eq!((found.headline, found.p), (Some(0.1), Some(0.002)));
+    assert!(!found.reason.contains("head start"), "{found:?}");
+    let found = judge(&at(Some(10), &low[..2], &low[..2])).unwrap();
+    assert_eq!(found.verdict, Verdict::Supports);
+    assert!(found.reason.contains("a head start is not ruled out"), "{found:?}");
     lacks(&judge(&Err(Gap(Lack::Missing, "no table".into()))), Lack::Missing);
     // One statistic that says otherwise leaves it open.
-    let mut mixed = origins(&at(Some(10), &low));
-    mixed.insert("w_e_norm".into(), at(Some(900), &low));
-    is(&c3(rules, &run, &mixed, bounds, ("t_mem", run.t_mem())), Verdict::Undecided);
+    let mut mixed = origins(&at(Some(10), low, low));
+    mixed.insert("w_e_norm".into(), at(Some(900), low, low));
+    is(&c3a(&mixed), Verdict::Undecided);
     let gap = Err(Gap(Lack::NotReached, "no t_peak".into()));
-    lacks(&c3(rules, &run, &mixed, bounds, ("t_peak", gap)), Lack::NotReached);
+    lacks(&c3(rules(), &course(), &mixed, rules().c3.a, ("t_peak", gap)), Lack::NotReached);
 }
+
+/// "Never" and "late" of a statistic that is not known up to the deadline would be said of what is missing.
+#[test]
+fn c3_decides_nothing_on_saves_that_are_not_there() {
+    for step in [None, Some(10), Some(900)] {
+        let mut short = at(step, &[0.001; 3], &[0.001; 3]).unwrap();
+        short.saves.retain(|step| *step < 80);
+        let found = c3a(&origins(&Ok(short)));
+        lacks(&found, Lack::Missing);
+        assert!(found.unwrap().reason.contains("8 of the 11 saves of 0..100"));
+    }
+}
+
+/// The odd neurons are one null more; what could not be looked at supports nothing, and takes nothing back.
+#[test]
+fn c3_needs_the_other_half_of_the_neurons() {
+    let with = |split: Result<f64, Gap>| {
+        let mut origin = at(Some(10), &[0.001; 3], &[0.001; 3]).unwrap();
+        for curse in origin.curse.values_mut().flatten() {
+            let null = |p| Compared {
+                p: Some(p),
+                ..compare(&rules().nulls, NullId::N5c, 1.0, &[], Side::Upper)
+            };
+            curse.split = Some(split.clone().map(null));
+        }
+        let mut all = origins(&at(Some(10), &[0.001; 3], &[0.001; 3]));
+        all.insert("w_l_norm".into(), Ok(origin));
+        c3a(&all)
+    };
+    let found = with(Ok(0.01));
+    is(&found, Verdict::Supports);
+    let found = found.unwrap();
+    assert_eq!(found.p, Some(0.01));
+    let row = found.parts.iter().find(|row| row.statistic == "odd neurons' w_l_norm by 0.1 t_mem");
+    assert_eq!(row.unwrap().against.unwrap().null, "N5c");
+    let gone = with(Ok(0.2)).unwrap();
+    let row = gone.parts.iter().find(|row| row.statistic == "w_l_norm/t_mem").unwrap();
+    assert_eq!((row.verdict, gone.verdict), (Verdict::Refutes, Verdict::Undecided));
+    let gap = with(Err(Gap(Lack::Missing, "no such file".into())));
+    is(&gap, Verdict::Undecided);
+    let gap = gap.unwrap();
+    assert_eq!(gap.p, None);
+    assert!(gap.parts.iter().any(|row| row.reason == "no such file"), "{gap:?}");
+}
+
+const DEADLINE: &str = "t_mem";
 
 fn onset_of(rules: &Rules, run: &Course, series: &Series) -> Origin {
-    let thresholds =
-        run.subsets(rules).unwrap().thresholds(series.values.view(), rules.nulls.quantile);
+    let sets = run.subsets(rules, Pool::Plain).unwrap();
+    let thresholds = sets.thresholds(series.values.view(), rules.nulls.quantile);
     let save = onset(&series.mean(&run.keys), &thresholds, rules.nulls.in_a_row);
     let row = (save.map(|save| series.steps[save]), save.and_then(|save| thresholds[save]));
-    let deadline = Deadline { name: "t_mem", unit: T_MEM, bounds: rules.c3.a };
-    let walks = Walks::new(rules, run, series);
-    origin(rules, run, series, (&walks, OfWalks::Value), row, &[deadline])
+    let deadline = Deadline { name: DEADLINE, unit: T_MEM, bounds: rules.c3.a };
+    let walks = &Walks::new(rules, run, series);
+    origin(rules, run, &Known { series, walks, of: OfWalks::Value }, row, &[deadline])
 }
 
+/// p by the first deadline.
 fn p_of(origin: &Origin) -> Vec<f64> {
-    origin.curse.get("t_mem").into_iter().flatten().filter_map(|null| null.p).collect()
+    origin.curse[DEADLINE][0].clearance.iter().filter_map(|null| null.p).collect()
 }
 
 /// Keys that grow on their own stand out, and winners by chance hardly ever do as early; keys that only
@@ -101,11 +165,16 @@ fn winners_by_chance_are_known_for_what_they_are() {
     let grown = onset_of(&rules, &run, &walking(0.1, |t| t / 10.0));
     assert!(grown.step.is_some_and(|step| step <= 50), "{grown:?}");
     // Growth rates, as N5b has them, are defined for what is positive.
-    assert!(p_of(&grown).len() == 1 && p_of(&grown)[0] < 0.01, "{grown:?}");
+    assert!(p_of(&grown).len() == 2 && p_of(&grown).iter().all(|p| *p < 0.01), "{grown:?}");
+    // The save was chosen because the keys exceed there: their mean and N1's band, in its units, and no p.
+    let there = grown.at_onset.unwrap();
+    let band = there.quantile.unwrap();
+    assert!(there.value > band && there.mean.unwrap() < band && there.z.unwrap() > 3.0);
+    assert_eq!((there.null, there.p), (NullId::N1, None));
     let mut positive = walking(0.1, |t| t / 10.0);
     positive.values.mapv_inplace(f64::exp);
     let grown = onset_of(&rules, &run, &positive);
-    assert!(p_of(&grown).len() == 2 && p_of(&grown).iter().all(|p| *p < 0.01), "{grown:?}");
+    assert!(p_of(&grown).len() == 3 && p_of(&grown).iter().all(|p| *p < 0.01), "{grown:?}");
     assert!(grown.ticket.is_some_and(|null| null.null == NullId::N5d && null.value < 1.0));
     let chance = walking(0.1, |_| 0.0);
     let last = chance.values.row(100);
@@ -117,7 +186,45 @@ fn winners_by_chance_are_known_for_what_they_are() {
     assert!(p_of(&found).iter().any(|p| *p > 0.05) || found.step.is_none(), "{found:?}");
     let walks = Walks::new(&rules, &won, &chance);
     let curse = walks.curse(|_, contrast| contrast.last().copied());
-    assert_eq!(is_gone(&rules, &curse[..1]), Some(true), "{curse:?}");
+    assert_eq!(is_gone(&rules, &curse), Some(true), "{curse:?}");
+    assert_eq!(is_gone(&rules, &[]), None);
+    let unknown = Compared { p: None, ..curse[0] };
+    assert_eq!(is_gone(&rules, &[unknown]), None);
+    assert_eq!(is_gone(&rules, &[unknown, Compared { p: Some(0.5), ..unknown }]), Some(true));
+}
+
+/// Who won is told by the last save of the run; where it is not known, there is no null.
+#[test]
+fn nobody_wins_before_the_end() {
+    let (rules, run) = (few_draws(), course());
+    let climb = walking(0.1, |t| t / 10.0);
+    let curse = |series: &Series| Walks::new(&rules, &run, series).curse(|_, c| c.last().copied());
+    assert_eq!(curse(&climb).len(), 2);
+    assert!(curse(&climb.within(0, 990)).is_empty());
+    let keys_alone = Course { plain: Vec::new(), ..course() };
+    assert!(Walks::new(&rules, &keys_alone, &climb).curse(|_, c| c.last().copied()).is_empty());
+}
+
+/// What claims look at ends with t_gen, and as many saves later as must be in a row.
+#[test]
+fn contrasts_are_kept_as_far_as_claims_look() {
+    let (rules, run) = (few_draws(), course());
+    let climb = walking(0.1, |t| t / 10.0);
+    let walks = Walks::new(&rules, &run, &climb);
+    let ends = |steps: &[i64], contrast: &[f64]| {
+        assert_eq!(steps.len(), contrast.len());
+        steps.last().map(|step| *step as f64)
+    };
+    let last = T_GEN + 10 * rules.nulls.in_a_row as i64;
+    assert!(walks.curse(ends).iter().all(|null| null.value as i64 == last));
+}
+
+#[test]
+fn a_rise_is_from_the_first_save_of_its_window_to_the_last() {
+    let (steps, contrast) = ([0, 10, 20, 30], [1.0, 4.0, 2.0, 9.0]);
+    let of = |first, last| rise(&steps, &contrast, (first, last));
+    assert_eq!([of(0, 20), of(5, 35)], [Some(1.0), Some(5.0)]);
+    assert_eq!([of(10, 19), of(40, 50), of(-9, -1)], [None; 3]);
 }
 
 /// The keys of another run have their onsets on this one, without those that both have.
@@ -136,13 +243,20 @@ fn rates(total: Series) -> Rates {
     Rates { series: series.into(), order: 57, ..Rates::default() }
 }
 
+/// As c_k is: about 0.
+fn about_zero(mut series: Series) -> Series {
+    series.values -= 1.0;
+    series
+}
+
 #[test]
 fn c4b_needs_the_final_keys_at_once() {
     let (rules, run) = (few_draws(), course());
-    let climb = walking(0.01, |t| t / 100.0);
+    let climb = about_zero(walking(0.01, |t| t / 100.0));
     let strong = c4b(&rules, &run, &rates(noisy(|_| 30.0)), &Walks::new(&rules, &run, &climb));
     is(&strong, Verdict::Supports);
-    assert!(strong.unwrap().p.unwrap() < 0.01);
+    let strong = strong.unwrap();
+    assert!(strong.p.unwrap() < 0.02 && strong.reason.contains("a head start is not ruled out"));
     is(
         &c4b(&rules, &run, &rates(noisy(|_| 0.0)), &Walks::new(&rules, &run, &climb)),
         Verdict::Refutes,
@@ -176,7 +290,7 @@ fn c4b_needs_the_final_keys_at_once() {
 #[test]
 fn c8_has_a_verdict_for_each_rate() {
     let (rules, run) = (few_draws(), course());
-    let climb = walking(0.01, |t| t / 100.0);
+    let climb = about_zero(walking(0.01, |t| t / 100.0));
     let judge = |rate: &dyn Fn(f64) -> f64| {
         c8(&rules, &run, &rates(noisy(rate)), &Walks::new(&rules, &run, &climb))
     };
@@ -189,6 +303,11 @@ fn c8_has_a_verdict_for_each_rate() {
     };
     assert_eq!(of("share_total"), Some((Verdict::Supports, None)));
     assert_eq!(of("share_adam"), Some((Verdict::Undecided, Some(Lack::NoMoments))));
+    assert!(found.reason.contains("a head start is not ruled out"), "{found:?}");
+    // Sets with two of the three keys are above the band at every save, too, and not as far.
+    let n1 = found.parts.iter().find(|row| row.against.is_some_and(|against| against.null == "N1"));
+    let n1 = n1.unwrap().against.unwrap();
+    assert!(n1.quantile.unwrap() < 0.9 && n1.p.unwrap() < 0.02, "{n1:?}");
     is(&judge(&|_| 0.0), Verdict::Refutes);
     is(&judge(&|t| if t < 600.0 { 30.0 } else { 0.0 }), Verdict::Undecided);
     // Saved every 10 steps up to 200 and every 100 from there on: 21 of 27 saves, a quarter of the time.
