@@ -40,11 +40,14 @@ done
 stage "measures"
 "$bin/groundswell" analyze "$archive" --out "$tables" \
     --measures checkpoints,training,progress,frequencies,fourier,neurons
+# Runs on permuted labels are compared with by the tables of every checkpoint alone.
+judged='(seeds|others|widths)/.*'
 stage "arrow"
-"$bin/groundswell" arrow "$archive" --out "$tables"
+"$bin/groundswell" arrow "$archive" --run-regex "$judged" --out "$tables"
 stage "shares"
 # Between t_mem and t_gen of the seeds, where C12 looks; steps that every cadence has.
-"$bin/groundswell" shares "$archive" --out "$tables" --kernel-at 200,300,500,1000,2000,4000
+"$bin/groundswell" shares "$archive" --run-regex "$judged" --out "$tables" \
+    --kernel-at 200,300,500,1000,2000,4000
 
 # Lines, planes and curvature of the five seeds alone; steps that both cadences have. Exit code 3: some run has
 # no such checkpoint, because it has not generalised, say; the others are there.
