@@ -1,4 +1,4 @@
-"""Draw figures from Parquet tables: `python figures/draw.py TABLES OUT [NAME …] [--run NAME]`.
+"""Draw figures from Parquet tables: `python figures/draw.py TABLES OUT [NAME …] [--run NAME] [--runs RE]`.
 
 Prints each path written. A figure is replaced only when its PDF and PNG are both complete; one
 whose tables lack something is left as it was, with one line on stderr, and the exit code is 1.
@@ -7,6 +7,7 @@ whose tables lack something is left as it was, with one line on stderr, and the 
 import argparse
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -47,7 +48,13 @@ def main() -> int:
                         help=f"figures to draw [default: {', '.join(FIGURES)}]; "
                              f"when they are named: {', '.join(SEVERAL)}")
     parser.add_argument("--run", help="name of the run [default: the first by name]")
+    parser.add_argument("--runs", metavar="RE",
+                        help="names of the runs that a figure of several is about [default: all]")
     arguments = parser.parse_args()
+    try:
+        re.compile(arguments.runs or "")
+    except re.error as error:
+        parser.error(f"--runs {arguments.runs!r} is no regular expression: {error}")
     known = [*FIGURES, *SEVERAL]
     for name in set(arguments.names) - set(known):
         parser.error(f"no figure {name!r}; there are {', '.join(known)}")
@@ -62,7 +69,7 @@ def main() -> int:
     failed = False
     for name in arguments.names or FIGURES:
         try:
-            figure = importlib.import_module(name).draw(Tables(arguments.tables, arguments.run))
+            figure = importlib.import_module(name).draw(Tables(arguments.tables, arguments.run, arguments.runs))
             for path in write(arguments.out, name, style.render(figure)):
                 print(path, flush=True)
         except TableError as error:

@@ -5,6 +5,7 @@ What is missing raises `TableError`, one line: table, column, and the command th
 """
 
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -80,11 +81,15 @@ def printable(name: str, longest: int = 44) -> str:
 
 
 class Tables:
-    """The tables in one folder, seen through one run (default: the first by name)."""
+    """The tables in one folder, seen through one run (default: the first by name).
 
-    def __init__(self, folder: str | Path, run: str | None = None):
+    Of several runs, those whose whole names match `runs` (default: all).
+    """
+
+    def __init__(self, folder: str | Path, run: str | None = None, runs: str | None = None):
         self.folder = Path(folder)
         self.run = run
+        self.pattern = runs
         if not self.folder.is_dir():
             raise TableError(
                 f"{printable(str(folder), 200)}: no such folder of tables; "
@@ -152,8 +157,18 @@ class Tables:
         return self.every(table, [])["run"].unique().sort().to_list()
 
     def every(self, table: str, columns: list[str]) -> pl.DataFrame:
-        """Rows of all runs: `columns` and the key, sorted by key."""
-        return self._checked(table, columns).sort("run", *KEYS[table])
+        """Rows of all runs that are meant: `columns` and the key, sorted by key."""
+        rows = self._checked(table, columns)
+        if self.pattern is not None:
+            names = rows["run"].unique().to_list()
+            meant = [name for name in names if re.fullmatch(self.pattern, name)]
+            rows = rows.filter(pl.col("run").is_in(meant))
+            if rows.is_empty():
+                raise TableError(
+                    f"table `{table}` has no run whose name is like {self.pattern!r} ({self.path(table)}); "
+                    f"choose others with --runs or run `{command(table)}`"
+                )
+        return rows.sort("run", *KEYS[table])
 
     def configs(self, table: str) -> dict[str, dict]:
         """Configuration of every run, from the metadata of the file."""

@@ -102,7 +102,18 @@ impl StepPattern {
 
 /// `--run-regex`: the names of the runs that are meant, from their first letter to their last.
 #[derive(Debug, Clone)]
-pub struct RunPattern(Regex);
+pub struct RunPattern {
+    text: String,
+    regex: Regex,
+}
+
+impl PartialEq for RunPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for RunPattern {}
 
 impl FromStr for RunPattern {
     type Err = Error;
@@ -113,15 +124,21 @@ impl FromStr for RunPattern {
             let problem = problem.lines().last().unwrap_or_default().trim().to_owned();
             Error::setting("run-regex", problem, "for example --run-regex 'seeds/.*'")
         })?;
-        Ok(Self(regex))
+        Ok(Self { text: text.to_owned(), regex })
     }
 }
 
 impl RunPattern {
     /// Whether a run of this name is meant.
     #[must_use]
-    pub(super) fn is_match(&self, name: &str) -> bool {
-        self.0.is_match(name)
+    pub fn is_match(&self, name: &str) -> bool {
+        self.regex.is_match(name)
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 }
 

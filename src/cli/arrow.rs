@@ -1,6 +1,7 @@
 //! `groundswell arrow`.
 
 use super::work::WorkArgs;
+use crate::archive::RunPattern;
 use crate::claims::nulls::Permutations;
 use crate::config::Schedule;
 use crate::dynamics::trajectory::Weighting;
@@ -24,6 +25,7 @@ use crate::progress::KeyRule;
 /// Examples:
 /// groundswell arrow runs/ --out tables/;
 /// groundswell arrow runs/ --out tables/ --labels-at 0..50:1,100..1000:100;
+/// groundswell arrow runs/ --out tables/ --labels-of 'seeds/.*';
 /// groundswell arrow runs/ --out tables/ --labels 0
 #[derive(Debug, clap::Args)]
 pub struct ArrowArgs {
@@ -44,6 +46,11 @@ pub struct ArrowArgs {
         value_parser = schedule
     )]
     pub labels_at: Schedule,
+
+    /// Runs of which z_label is made, by their whole names [default: all but those that are trained on
+    /// permuted labels]
+    #[arg(long, value_name = "RE", value_parser = labels_of)]
+    pub labels_of: Option<RunPattern>,
 
     #[command(flatten)]
     pub work: WorkArgs,
@@ -69,6 +76,14 @@ fn schedule(text: &str) -> Result<Schedule> {
     })
 }
 
+/// A pattern of names, with the name of the option where it is none.
+fn labels_of(text: &str) -> Result<RunPattern> {
+    text.parse().map_err(|_| {
+        let problem = format!("`{text}` is no regular expression");
+        Error::setting("labels-of", problem, "for example --labels-of 'seeds/.*'")
+    })
+}
+
 /// Run the command; returns the exit code.
 ///
 /// # Errors
@@ -77,6 +92,7 @@ pub fn run(args: &ArrowArgs) -> anyhow::Result<u8> {
     let choices = Choices {
         keys: args.keys.clone(),
         labels: Permutations { count: args.labels, at: args.labels_at.clone() },
+        labels_of: args.labels_of.clone(),
         precision: Precision::F64,
         ..Choices::default()
     };

@@ -13,7 +13,7 @@ use super::store::journal::{Journal, Line};
 use super::store::plan::{self, Part, Plan, PlannedCheckpoint, PlannedRun, Unit};
 use super::store::{self, Progress, Shard};
 use super::work::memory;
-use crate::archive::{self, Archive, CheckpointRef};
+use crate::archive::{self, Archive, CheckpointRef, RunPattern};
 use crate::claims::nulls::LABEL_SEED;
 use crate::config::Split;
 use crate::error::{Error, Result};
@@ -167,6 +167,7 @@ fn parameters(kind: MeasureKind, request: &Request<'_>) -> Value {
             "key_threshold": KEY_THRESHOLD,
             "labels": labels.count,
             "labels_at": labels.at.to_string(),
+            "labels_of": request.choices.labels_of.as_ref().map(RunPattern::as_str),
             "label_seed": LABEL_SEED,
         });
     }

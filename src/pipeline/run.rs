@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::evaluation::Precision;
 use super::places::{Place, Places};
 use super::{keys, patience};
-use crate::archive::{Archive, Header, Run};
+use crate::archive::{Archive, Header, Run, RunPattern};
 use crate::claims::nulls::Permutations;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
@@ -31,6 +31,8 @@ pub struct Choices {
     pub kernel_at: Places,
     /// Of the labels, in table arrow
     pub labels: Permutations,
+    /// In which runs; all that are trained on their own labels unless it says so
+    pub labels_of: Option<RunPattern>,
 }
 
 impl Default for Choices {
@@ -38,11 +40,18 @@ impl Default for Choices {
         let (protocol, precision) = (Protocol::SumDirs, Precision::F32);
         let at = Places::Some(vec![Place::Last]);
         let (keys, kernel_at, labels) = (KeyRule::default(), Places::NONE, Permutations::default());
-        Self { protocol, keys, precision, at, kernel_at, labels }
+        Self { protocol, keys, precision, at, kernel_at, labels, labels_of: None }
     }
 }
 
 impl Choices {
+    /// Whether a run is compared with permuted labels.
+    #[must_use]
+    pub fn permutes_labels_of(&self, name: &str, is_permuted: bool) -> bool {
+        self.labels.count > 0
+            && self.labels_of.as_ref().map_or(!is_permuted, |pattern| pattern.is_match(name))
+    }
+
     /// Make sure that a rule that names another run, or frequencies, fits the archive, and that steps
     /// are saved.
     ///

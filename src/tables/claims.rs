@@ -40,7 +40,7 @@ table! {
     /// step.
     z_mirror_mean: Option<f64>,
     /// (`rate_ce` − mean)/s.d. over permutations of the training labels, `--labels` of them, at the same
-    /// weights; at the steps of `--labels-at`.
+    /// weights; at the steps of `--labels-at`, in the runs of `--labels-of`.
     z_label: Option<f64>,
     /// The mean of `rate_ce` over all frequencies in standard scores of its means under the same
     /// permutations; the same in all rows of a step.

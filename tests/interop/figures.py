@@ -3,7 +3,7 @@
 - Drawn twice they have the same bytes, in another folder, time zone and language.
 - If a table is missing, empty, cut or lacks a column, the exit code is 1, stderr names table and
   column, and the figures that were there stay as they are, those of other tables included.
-- Any run name can be drawn.
+- Any run name can be drawn; of several runs those that are named.
 
 Prints one line per promise; exit code 1 at the first that is broken.
 """
@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -203,6 +204,25 @@ def test_run_names(tables: Path, work: Path) -> None:
         assert (code, stderr) == (0, ""), f"{name!r}: {stderr}"
 
 
+def test_runs(tables: Path, work: Path) -> None:
+    """A figure of several runs is about those that are named."""
+    both = copy(tables, work)
+    for path in both.glob("*.parquet"):
+        table = pl.read_parquet(path)
+        if "run" in table.columns:
+            pl.concat([table, table.with_columns(run="other/" + pl.col("run"))]).write_parquet(path)
+    (run,) = pl.read_parquet(tables / "onset.parquet")["run"].unique()
+    expected = {name: content for name, content in files(work / "several").items() if "onset" in name}
+    for folder, options, is_same in (("named", ["--runs", re.escape(run)], True), ("both", [], False)):
+        code, _, stderr = draw_here(both, work / f"runs {folder}", "onset", *options)
+        assert (code, stderr) == (0, ""), stderr
+        assert (files(work / f"runs {folder}") == expected) == is_same, folder
+    code, _, stderr = draw_here(both, work / "runs none", "onset", "--runs", "ther/.*")
+    assert code == 1 and "no run whose name is like 'ther/.*'" in stderr, stderr
+    result = draw(both, work / "runs none", "onset", "--runs", "(")
+    assert result.returncode == 2 and "no regular expression" in result.stderr, result
+
+
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print(__doc__.strip(), file=sys.stderr)
@@ -219,6 +239,8 @@ def main(arguments: list[str]) -> int:
         test_without_tables(work)
         test_run_names(tables, work)
         print("any run name is drawn")
+        test_runs(tables, work)
+        print("of several runs, those that are named")
     return 0
 
 

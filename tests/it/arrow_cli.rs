@@ -1,5 +1,6 @@
 //! `groundswell arrow`: what it leaves alone, what it goes on with, and what it cannot know.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -185,6 +186,34 @@ fn other_tables_stay_and_nothing_is_done_twice() {
         .map(|row| ArrowRow { z_label: None, z_label_mean: None, ..row })
         .collect();
     assert_eq!(rows::<ArrowRow>(&out), unlabelled);
+}
+
+/// Permuted labels are for runs on true ones, unless it is said for which.
+#[test]
+fn labels_are_permuted_where_there_is_something_to_permute() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("runs");
+    run(&archive.join("own"), &[]);
+    run(&archive.join("twin"), &["--permute-labels", "0"]);
+    let labelled = |name: &str, of: &[&str]| -> BTreeMap<String, bool> {
+        let out = dir.path().join(name);
+        let common = ["--labels", "3", "--labels-at", "0..14:5"];
+        arrow_with(&archive, &out, &[&common, of].concat()).exits(0);
+        let mut found = BTreeMap::new();
+        for row in rows::<ArrowRow>(&out) {
+            *found.entry(row.run.clone()).or_default() |= row.z_label.is_some();
+        }
+        found
+    };
+    let expected = |own: bool, twin: bool| {
+        BTreeMap::from([("own/run".to_owned(), own), ("twin/run".to_owned(), twin)])
+    };
+    assert_eq!(labelled("plain", &[]), expected(true, false));
+    assert_eq!(labelled("twin", &["--labels-of", "tw.*"]), expected(false, true));
+    assert_eq!(labelled("none", &["--labels-of", "seeds"]), expected(false, false));
+    arrow_with(&archive, &dir.path().join("bad"), &["--labels-of", "("])
+        .exits(2)
+        .mentions("labels-of: `(` is no regular expression");
 }
 
 #[test]

@@ -53,8 +53,8 @@ impl<'a> Around<'a> {
 
     /// Whether rates under permuted labels are wanted at this step.
     pub(super) fn permutes(&self, step: u64) -> bool {
-        let labels = &self.context.choices.labels;
-        labels.count > 0 && labels.at.contains(step, u64::MAX)
+        let RunContext { choices, name, permuted, .. } = self.context;
+        choices.permutes_labels_of(name, *permuted) && choices.labels.at.contains(step, u64::MAX)
     }
 
     /// The rows at weights θ of this step; `next` are those one update later, `optimizer` what is known
