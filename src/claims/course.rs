@@ -1,17 +1,13 @@
 //! What the judges of all claims share: a run's phases and keys, and statistics over its saves.
 
-use std::cell::OnceCell;
-
 use ndarray::{Array2, Axis};
 
 use super::nulls::subsets::{Pool, Subsets};
-use super::nulls::walks::{self, Walk};
-use super::nulls::winners::{Contest, Winners};
-use super::nulls::{Compared, NullId, compare, mean_of, paths};
+use super::nulls::{Compared, NullId, compare, mean_of};
 use super::phases::Phases;
 use super::rules::Rules;
-use super::stats::Side;
-use super::verdict::{Against, Finding, Lack};
+use super::stats::{self, Side};
+use super::verdict::{Finding, Lack};
 
 /// Why a claim cannot be decided.
 #[derive(Debug, Clone, PartialEq)]
@@ -196,6 +192,35 @@ impl Series {
         Self { steps, values: self.values.select(Axis(0), &rows) }
     }
 
+    /// Without the tail that few large frequencies make. Of positive values ln x; otherwise a logarithm of what is
+    /// far from the median of its save, and the distance itself of what is near, in one unit for all saves:
+    ///
+    /// ```text
+    /// asinh( (x − median_t)/u ),   u = median of all |x − median_t|
+    /// ```
+    ///
+    /// The order at each save stays. All 0 where no value differs, and with the root mean square in the place of a
+    /// unit that is 0.
+    #[must_use]
+    pub fn without_tail(&self) -> Self {
+        let steps = self.steps.clone();
+        if self.values.iter().all(|value| *value > 0.0) {
+            return Self { steps, values: self.values.mapv(f64::ln) };
+        }
+        let mut values = self.values.clone();
+        for mut save in values.rows_mut() {
+            let middle = stats::median(&save.to_vec()).unwrap_or(0.0);
+            save -= middle;
+        }
+        let sizes: Vec<f64> = values.iter().map(|distance| distance.abs()).collect();
+        let square = values.iter().map(|distance| distance * distance).sum::<f64>();
+        let unit = stats::median(&sizes).filter(|unit| *unit > 0.0);
+        let unit = unit.unwrap_or_else(|| (square / sizes.len().max(1) as f64).sqrt());
+        let scale = if unit > 0.0 { 1.0 / unit } else { 0.0 };
+        values.mapv_inplace(|distance| (distance * scale).asinh());
+        Self { steps, values }
+    }
+
     /// What every frequency gains per step, from each save to the next; by the first of both.
     #[must_use]
     pub fn growth(&self) -> Self {
@@ -222,122 +247,6 @@ impl Series {
     }
 }
 
-/// A statistic of every frequency, and what it is in frequencies that won by chance: N5a, N5a' and, for a
-/// statistic that is positive, as growth rates need, N5b. Draws are made once, when they are first needed.
-#[derive(Debug)]
-pub struct Walks<'a> {
-    pub series: &'a Series,
-    rules: &'a Rules,
-    course: &'a Course,
-    drawn: OnceCell<Vec<(NullId, Winners)>>,
-}
-
-impl<'a> Walks<'a> {
-    /// Of this statistic.
-    #[must_use]
-    pub fn new(rules: &'a Rules, course: &'a Course, series: &'a Series) -> Self {
-        Self { series, rules, course, drawn: OnceCell::new() }
-    }
-
-    /// Saves that a claim looks at, in number: up to the last phase that one ends with, and as many more as
-    /// must be in a row. (Of ten thousand draws every save takes 80 kB.)
-    fn kept(&self) -> usize {
-        let (rules, phases) = (self.rules, self.course.phases);
-        let of = |share: f64, step: Option<i64>| step.map(|step| (share * step as f64) as i64);
-        let ends = [
-            of(1.0, phases.t_gen),
-            of(rules.c3.a.refutes, phases.t_mem),
-            of(rules.c3.b.refutes, phases.t_peak),
-            Some(rules.c4.last_step),
-        ];
-        let end = ends.into_iter().flatten().max().unwrap_or(0);
-        let saves = self.series.steps.partition_point(|step| *step <= end);
-        (saves + rules.nulls.in_a_row).min(self.series.steps.len())
-    }
-
-    fn contest(&self) -> Contest<'_> {
-        let Course { keys, plain, .. } = self.course;
-        Contest { series: self.series.values.view(), keys, plain, kept: self.kept() }
-    }
-
-    fn draw(&self) -> Vec<(NullId, Winners)> {
-        // Nobody has won before the run ends.
-        if self.series.steps.last() != self.course.steps.last() {
-            return Vec::new();
-        }
-        let (contest, rules) = (self.contest(), &self.rules.nulls);
-        let walk = |walk| walks::winners(&contest, walk, rules.walks, rules.seed);
-        let whole = paths::winners(&contest, rules.walks, rules.seed);
-        let Some((walked, whole)) = walk(Walk::Additive).zip(whole) else { return Vec::new() };
-        let mut drawn = vec![(NullId::N5a, walked), (NullId::N5aPaths, whole)];
-        if self.series.values.iter().all(|value| *value > 0.0) {
-            drawn.extend(walk(Walk::Multiplicative).map(|grown| (NullId::N5b, grown)));
-        }
-        drawn
-    }
-
-    /// The winner's curse: a number of the contrast of the keys (their mean less that of the plain
-    /// frequencies, over the saves that claims look at) among those of winners by chance. Empty where it is
-    /// undefined.
-    pub fn curse(&self, number: impl Fn(&[i64], &[f64]) -> Option<f64>) -> Vec<Compared> {
-        let own = self.contest().contrast();
-        let steps = &self.series.steps[..own.len()];
-        let measured = if own.is_empty() { None } else { number(steps, &own) };
-        let Some(measured) = measured else { return Vec::new() };
-        let against = |(null, drawn): &(NullId, Winners)| {
-            let values = drawn.numbers(|contrast| number(steps, contrast));
-            compare(&self.rules.nulls, *null, measured, &values, Side::Upper)
-        };
-        self.drawn.get_or_init(|| self.draw()).iter().map(against).collect()
-    }
-}
-
-impl From<Compared> for Against {
-    fn from(found: Compared) -> Self {
-        Self {
-            null: found.null.name(),
-            mean: found.mean,
-            quantile: found.quantile,
-            z: found.z,
-            p: found.p,
-        }
-    }
-}
-
-/// How far a contrast rises from the first save in a window to the last one.
-#[must_use]
-pub fn rise(steps: &[i64], contrast: &[f64], (first, last): (i64, i64)) -> Option<f64> {
-    let begin = steps.partition_point(|step| *step < first);
-    let end = steps.partition_point(|step| *step <= last).checked_sub(1)?;
-    (begin < end).then(|| contrast[end] - contrast[begin])
-}
-
-/// The least favourable p of several nulls; `None` if one of them has none, or there are none.
-#[must_use]
-pub fn largest_p(all: &[Compared]) -> Option<f64> {
-    let p: Option<Vec<f64>> = all.iter().map(|compared| compared.p).collect();
-    p?.into_iter().reduce(f64::max)
-}
-
-/// Whether a statistic is gone under N5: winners by chance have it, too, by one of its nulls. `None` if none
-/// says so and one is undefined, or there are none.
-#[must_use]
-pub fn is_gone(rules: &Rules, curse: &[Compared]) -> Option<bool> {
-    let gone = curse.iter().filter_map(|null| null.p).any(|p| p > rules.nulls.level);
-    if gone { Some(true) } else { largest_p(curse).map(|_| false) }
-}
-
-/// What support does not rule out if the growth of what is ahead is not among these nulls: N5b needs a
-/// statistic that is positive.
-#[must_use]
-pub fn head_start(curse: &[Compared]) -> &'static str {
-    if curse.iter().any(|null| null.null == NullId::N5b) {
-        ""
-    } else {
-        "; without N5b, which needs positive values, a head start is not ruled out"
-    }
-}
-
 /// `0.042`, or `1.2e-5`: a number in a reason.
 #[must_use]
 pub fn short(value: f64) -> String {
@@ -354,6 +263,21 @@ pub fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Distances −1, 0, 9 and −2, 0, 1: the median of their sizes is 1. Of three that are equal the unit is 0.
+    #[test]
+    fn tails_are_taken_off_by_logarithms() {
+        let series =
+            |values: Array2<f64>| Series { steps: Vec::new(), values }.without_tail().values;
+        let root = |x: f64| (x + (x * x + 1.0).sqrt()).ln();
+        let found = series(ndarray::array![[2.0, 3.0, 12.0], [-5.0, -3.0, -2.0]]);
+        let expected = ndarray::array![[-root(1.0), 0.0, root(9.0)], [-root(2.0), 0.0, root(1.0)]];
+        assert!((&found - &expected).iter().all(|gap| gap.abs() < 1e-14), "{found}");
+        let found = series(ndarray::array![[0.0, 0.0, 0.0, 4.0]]);
+        assert!((found[[0, 3]] - root(2.0)).abs() < 1e-14 && found[[0, 0]] == 0.0, "{found}");
+        assert_eq!(series(ndarray::array![[-1.0, -1.0]]), ndarray::array![[0.0, 0.0]]);
+        assert_eq!(series(ndarray::array![[1.0, 2.0]]), ndarray::array![[0.0, 2.0f64.ln()]]);
+    }
 
     #[test]
     fn numbers_in_reasons_are_short() {

@@ -10,6 +10,7 @@
 
 pub mod arrow;
 pub mod course;
+pub mod curse;
 pub mod detector;
 pub mod judge;
 pub mod kernel;

@@ -299,11 +299,11 @@ fn own_metadata(plan: &Plan, kind: MeasureKind, lines: &[&Line]) -> Vec<(String,
         MeasureKind::Arrow => {
             let told = plan.measures.get(&kind);
             let of = |name: &str| {
-                let value = &told?[name];
+                let value = told?.get(name).filter(|value| !value.is_null())?;
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 Some((name.to_owned(), text))
             };
-            let own = ["labels", "labels_at", "label_seed"].into_iter().filter_map(of);
+            let own = ["labels", "labels_at", "labels_of", "label_seed"].into_iter().filter_map(of);
             own.chain([rules_digest()]).collect()
         }
         MeasureKind::Shares => vec![rules_digest()],

@@ -54,6 +54,28 @@ fn spectra_of_hessians_are_consistent() {
 }
 
 #[test]
+fn hessians_that_are_there_stay_until_they_would_be_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = (tiny(dir.path()), dir.path().join("out"));
+    let of = |step: &str, probes: &str| {
+        let small = ["--top", "2", "--lanczos", "5", "--probes", probes, "--curvature", step];
+        curvature(&archive, &out, &small).exits(0)
+    };
+    assert!(of("50", "2").stdout.contains("1 Hessians measured"));
+    let first = tables_of(&out);
+    assert!(of("50", "2").stdout.contains("nothing to do"));
+    assert_same(&tables_of(&out), &first);
+    let ran = of("50,last", "2");
+    assert!(ran.stdout.contains("1 Hessians measured, 1 taken from before"), "{ran:?}");
+    assert!(of("50,last", "3").stdout.contains("2 Hessians measured\n"));
+    // A table that is not what was written is written anew.
+    let whole = tables_of(&out);
+    std::fs::remove_file(out.join("curvature.parquet")).unwrap();
+    assert!(of("50,last", "3").stdout.contains("2 Hessians measured\n"));
+    assert_same(&tables_of(&out), &whole);
+}
+
+#[test]
 fn hessians_that_do_not_exist_say_so() {
     let dir = tempfile::tempdir().unwrap();
     let (runs, out) = (dir.path().join("runs"), dir.path().join("out"));

@@ -109,6 +109,11 @@ fn many_lines_at_once() {
         rows.iter().filter(|row| (row.from_step, row.to_step) == pair).count()
     };
     assert_eq!([count((0, 50)), count((0, 1200)), count((600, 1200))], [3, 2, 0]);
+    // What is there with as many points stays: one of three.
+    let ran = landscape(&tiny, &out, &["--between", "first,50,last", "--points", "3"]).exits(0);
+    assert!(ran.stdout.contains("6 points evaluated, 3 taken from before"), "{ran:?}");
+    let ran = landscape(&tiny, &out, &["--apart", "2", "--points", "3"]).exits(0);
+    assert!(ran.stdout.contains("nothing to do"), "{ran:?}");
 
     landscape(&tiny, &out, &["--apart", "7"]).exits(2).mentions("tiny has 7 checkpoints");
     landscape(&tiny, &out, &["--between", "50"]).exits(2).mentions("1 checkpoint makes no pair");

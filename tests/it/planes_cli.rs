@@ -237,6 +237,27 @@ fn a_damaged_checkpoint_costs_its_own_point() {
     assert_eq!(others(&after), others(&before));
 }
 
+/// A plane that is there stays, unless one of its points could not be read; another grid is another plane.
+#[test]
+fn a_plane_that_is_there_is_not_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, out) = (tiny(dir.path()), dir.path().join("out"));
+    let options = ["--plane", "three:0,300,1200", "--grid"];
+    let grid =
+        |points: &str| groundswell(arguments(&run, &out, &[&options[..], &[points]].concat()));
+    let damaged = checkpoint(&run, 50);
+    let whole = fs::read(&damaged).unwrap();
+    fs::write(&damaged, &whole[..100]).unwrap();
+    grid("2").exits(3).mentions("1 files unreadable");
+    fs::write(&damaged, &whole).unwrap();
+    assert!(grid("2").exits(0).stdout.contains("11 points evaluated\n"));
+    assert_eq!(rows::<PlanePointRow>(&out)[2].status, Status::Ok);
+    let when = modified(&out);
+    assert!(grid("2").exits(0).stdout.contains("nothing to do"));
+    assert_eq!(modified(&out), when);
+    assert!(grid("3").exits(0).stdout.contains("16 points evaluated\n"));
+}
+
 /// Interrupted, the finished rows are kept; the same command ends with the bytes of one that was
 /// never interrupted.
 #[test]

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::claims::course::{
-    Course, Gap, Outcome, Series, Walks, head_start, is_gone, largest_p, rise, short,
-};
+use crate::claims::course::{Course, Gap, Outcome, Series, short};
+use crate::claims::curse::{Walks, head_start, is_gone, p_of_keys};
 use crate::claims::nulls::subsets::{Pool, score};
 use crate::claims::nulls::subspaces::chance_embedding;
 use crate::claims::nulls::{Compared, NullId, compare};
 use crate::claims::rules::{RATES, Rules};
-use crate::claims::stats::{Side, mean, median, normal_tail, z};
+use crate::claims::stats::{Side, deviation, mean, median, normal_tail, z};
 use crate::claims::verdict::{Against, Finding, Lack, Measured, Verdict};
 use crate::dynamics::trajectory::Weighting;
 
@@ -132,10 +131,9 @@ fn scores(
         let Some(own) = z(value, &null) else { continue };
         found.steps.push(*step);
         found.keys.push(own);
-        let (centre, scale) =
-            (mean(&null).unwrap_or(0.0), (value - mean(&null).unwrap_or(0.0)) / own);
+        let Some((centre, scale)) = mean(&null).zip(deviation(&null)) else { continue };
         for (set, of_set) in found.sets.iter_mut().zip(null) {
-            set.push(if scale == 0.0 { 0.0 } else { (of_set - centre) / scale });
+            set.push((of_set - centre) / scale);
         }
     }
     course.require_cover(rules, what, window, found.steps.iter().copied())?;
@@ -170,15 +168,12 @@ pub fn c4b(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'
     // The whole push of the first steps, among those of other sets: it has a p.
     let push = mean(&early.mean(&course.keys)).unwrap_or(0.0);
     let n1 = course.among_sets(rules, push, |set| mean(&early.mean(set)));
-    let curse = coefficients.curse(|steps, contrast| rise(steps, contrast, (0, last)));
-    let row = |name: &str, null: &Compared| {
-        Measured::number(name, Some(null.value)).against((*null).into())
-    };
-    parts.push(row("mean_rate_total", &n1));
-    parts.extend(curse.iter().map(|null| row("rise_over_others", null)));
+    let curse = coefficients.rise_over_others((0, last));
+    parts.push(n1.row("mean_rate_total"));
+    parts.extend(curse.iter().map(|null| null.row("rise_over_others")));
     parts.extend(towards_the_end(course, rates, last));
     let gone = is_gone(rules, &curse);
-    let p = largest_p(&[&[n1][..], &curse].concat());
+    let p = p_of_keys(n1, &curse);
     let (verdict, why) = if band >= rules.c4.band_share {
         (Verdict::Refutes, "not above the band until t_mem")
     } else if share >= rules.c4.b_share {
@@ -225,12 +220,8 @@ pub fn c8(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'_
     let bounds = rules.c8.share;
     let mut parts = Vec::new();
     let mut judged: Option<Outcome> = None;
-    // How far, not how steadily: winners by chance rise steadily, too, where a statistic is smooth in time.
-    let rises = coefficients.curse(|steps, contrast| rise(steps, contrast, (0, t_gen)));
-    let row = |name: &str, null: &Compared| {
-        Measured::number(name, Some(null.value)).against((*null).into())
-    };
-    parts.extend(rises.iter().map(|null| row("rise_over_others", null)));
+    let rises = coefficients.rise_over_others((0, t_gen));
+    parts.extend(rises.iter().map(|null| null.row("rise_over_others")));
     for name in RATES {
         let statistic = format!("share_{name}");
         let found = share_above(rules, course, rates, name);
@@ -244,24 +235,26 @@ pub fn c8(rules: &Rules, course: &Course, rates: &Rates, coefficients: &Walks<'_
                 continue;
             }
         };
-        let compared = [&[n1][..], &rises].concat();
         let (mut verdict, mut why) = (bounds.judge(share), bounds.words());
-        if verdict == Verdict::Supports && is_gone(rules, &rises) != Some(false) {
-            (verdict, why) = (Verdict::Undecided, "winners by chance rise as much".into());
-        }
         if verdict == Verdict::Supports {
-            why += head_start(&rises);
+            match is_gone(rules, &rises) {
+                Some(false) => why += head_start(&rises),
+                Some(true) => {
+                    (verdict, why) = (Verdict::Undecided, "winners by chance rise as much".into());
+                }
+                None => (verdict, why) = (Verdict::Undecided, "N5 is undefined".into()),
+            }
         }
         parts.push(Measured::number(&statistic, Some(share)).judged(verdict, &why));
         parts.push(Measured::number(format!("{statistic}_of_time"), Some(of_time)));
-        parts.push(row(&statistic, &n1));
+        parts.push(n1.row(&statistic));
         if name == rules.c8.judged {
             let reason = format!(
                 "{statistic} {} of the saves in 0..t_gen, {} of the time; {why}",
                 short(share),
                 short(of_time)
             );
-            let p = largest_p(&compared);
+            let p = p_of_keys(n1, &rises);
             judged = Some(Ok(Finding::new(verdict, Some(share), reason, Vec::new()).with_p(p)));
         }
     }

@@ -2,9 +2,8 @@
 
 use ndarray::ArrayView2;
 
-use crate::claims::course::{
-    Course, Gap, Outcome, Walks, head_start, is_gone, largest_p, rise, short,
-};
+use crate::claims::course::{Course, Gap, Outcome, short};
+use crate::claims::curse::{Walks, head_start, is_gone, p_of_keys};
 use crate::claims::nulls::Compared;
 use crate::claims::rules::Rules;
 use crate::claims::stats::{mean, spearman};
@@ -45,14 +44,9 @@ pub fn c1(
     let p = course
         .exchanged_p(rules, |set| mean(&set.iter().map(single).collect::<Option<Vec<f64>>>()?));
     let n1 = Compared { p, ..n1 };
-    // How far, not how steadily: winners by chance climb steadily, too, where a statistic is smooth in time.
-    let curse = coefficients.curse(|steps, contrast| rise(steps, contrast, (t_mem, t_gen)));
-    let compared = [&[n1][..], &curse].concat();
-    let row = |name: &str, null: &Compared| {
-        Measured::number(name, Some(null.value)).against((*null).into())
-    };
-    parts.push(row("spearman", &n1));
-    parts.extend(curse.iter().map(|null| row("rise_over_others", null)));
+    let curse = coefficients.rise_over_others((0, t_gen));
+    parts.push(n1.row("spearman"));
+    parts.extend(curse.iter().map(|null| null.row("rise_over_others")));
     let end = rise_at_end(&times, &means, rules.c1.last_part);
     parts.push(Measured::number("rise_at_end", end));
     let moved = exponents.map(|exponents| of_keys(rules, course, exponents, &mut parts));
@@ -62,7 +56,7 @@ pub fn c1(
         *keys >= rules.c1.key_exponent && *others <= rules.c1.other_exponent
     });
     let gone = is_gone(rules, &curse);
-    let p = largest_p(&compared);
+    let p = p_of_keys(n1, &curse);
     let (verdict, why) = match (jumps, climbs && straight, gone) {
         (true, ..) => (Verdict::Refutes, "flat, then a jump".to_owned()),
         (_, true, Some(false)) if p.is_some() => {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::claims::course::{
-    Course, Gap, Outcome, Series, Walks, head_start, is_gone, largest_p, short,
-};
+use crate::claims::course::{Course, Gap, Outcome, Series, short};
+use crate::claims::curse::{Walks, head_start, is_gone, largest_p};
 use crate::claims::nulls::lottery::lottery;
 use crate::claims::nulls::subsets::{Pool, Subsets};
 use crate::claims::nulls::winners::contrast_thresholds;
@@ -19,7 +18,7 @@ use crate::claims::verdict::{Against, Bounds, Finding, Lack, Measured, Verdict};
 pub struct Origin {
     /// `None`: never
     pub step: Option<i64>,
-    /// Steps at which the statistic is known
+    /// Steps at which the statistic is known, and what walks
     pub saves: Vec<i64>,
     /// The mean of the keys there, beside N1; without p, as the save was chosen because it exceeds
     pub at_onset: Option<Compared>,
@@ -79,10 +78,7 @@ impl Curse {
 
     /// Its rows; `when` is the deadline in words.
     fn rows(&self, statistic: &str, when: &str) -> Vec<Measured> {
-        let row = |what: &str, null: &Compared| {
-            Measured::number(format!("{what} {statistic} {when}"), Some(null.value))
-                .against((*null).into())
-        };
+        let row = |what: &str, null: &Compared| null.row(format!("{what} {statistic} {when}"));
         let split = "odd neurons'";
         let mut rows: Vec<Measured> =
             self.clearance.iter().map(|null| row("clearance of", null)).collect();
@@ -185,7 +181,7 @@ pub fn origin(
     });
     Origin {
         step,
-        saves: series.steps.clone(),
+        saves: series.at_steps(&known.walks.series.steps).steps,
         at_onset,
         curse: curse.collect(),
         others: others.collect(),
@@ -195,26 +191,28 @@ pub fn origin(
 
 /// The clearance of the keys up to a step, among that of winners by chance.
 fn clearances(rules: &Rules, course: &Course, known: &Known<'_>, until: i64) -> Vec<Compared> {
-    let growth;
-    let seen = match known.of {
-        OfWalks::Value => known.walks.series,
-        OfWalks::Growth => {
-            growth = known.walks.series.growth();
-            &growth
-        }
-    };
     let Some(sets) = course.subsets(rules, Pool::Plain) else { return Vec::new() };
-    let thresholds = sets.thresholds(seen.values.view(), rules.nulls.quantile);
-    let bars = contrast_thresholds(seen.values.view(), &course.plain, &thresholds);
-    let starts = seen.steps.partition_point(|save| *save <= until);
-    known.walks.curse(|steps, contrast| {
-        let clear = |contrast: &[f64]| clearance(contrast, &bars, starts, rules.nulls.in_a_row);
-        match known.of {
-            OfWalks::Value => clear(contrast),
+    known.walks.curse(|series| {
+        let growth;
+        let seen = match known.of {
+            OfWalks::Value => series,
             OfWalks::Growth => {
-                let pairs = steps.windows(2).zip(contrast.windows(2));
-                let gained = pairs.map(|(t, x)| (x[1] - x[0]) / (t[1] - t[0]) as f64);
-                clear(&gained.collect::<Vec<f64>>())
+                growth = series.growth();
+                &growth
+            }
+        };
+        let thresholds = sets.thresholds(seen.values.view(), rules.nulls.quantile);
+        let bars = contrast_thresholds(seen.values.view(), &course.plain, &thresholds);
+        let starts = seen.steps.partition_point(|save| *save <= until);
+        move |steps: &[i64], contrast: &[f64]| {
+            let clear = |contrast: &[f64]| clearance(contrast, &bars, starts, rules.nulls.in_a_row);
+            match known.of {
+                OfWalks::Value => clear(contrast),
+                OfWalks::Growth => {
+                    let pairs = steps.windows(2).zip(contrast.windows(2));
+                    let gained = pairs.map(|(t, x)| (x[1] - x[0]) / (t[1] - t[0]) as f64);
+                    clear(&gained.collect::<Vec<f64>>())
+                }
             }
         }
     })

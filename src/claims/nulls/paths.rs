@@ -6,8 +6,10 @@
 //!
 //! W paths for the W frequencies of the run, keys and harmonics too. From save to save they have the covariance
 //! that the measured frequencies have, so they are as smooth, and start as far apart, whatever that is:
-//! nothing is said of the increments. The keys' own paths are among the measured ones, which makes the null
-//! wider where they do differ: p is conservative, and the more so the more of the frequencies are keys.
+//! nothing is said of the increments. The law at each save is Gaussian, so a series with a long tail goes in
+//! without it, see [`Series::without_tail`](crate::claims::course::Series::without_tail). The keys' own paths are
+//! among the measured ones, which makes the null wider where they do differ: p is conservative, and the more so
+//! the more of the frequencies are keys.
 //!
 //! The paths need not be drawn one by one. The ends `x_w(T)` decide who wins, and given them the mean of n paths
 //! is Gaussian: with `D[t, j] = (x_j(t) − x̄(t))/√(W − 1)` and `u = D[T]/‖D[T]‖`,

@@ -3,7 +3,7 @@
 //! What made a frequency win by chance in the even neurons is not in the odd ones. Both halves read the same
 //! embedding, so luck that lies there is not taken away.
 
-use ndarray::{ArrayView2, Axis, s};
+use ndarray::{ArrayView2, Axis, Slice};
 
 use super::subsets::{Pool, Subsets};
 use super::{Compared, NullId, compare};
@@ -21,8 +21,8 @@ use crate::progress::KEY_THRESHOLD;
 #[must_use]
 pub fn half_norms(w_l: ArrayView2<'_, f64>, transform: &Transform) -> [Vec<f64>; 2] {
     [0, 1].map(|first| {
-        let half = w_l.slice_axis(Axis(1), ndarray::Slice::from(first..).step_by(2));
-        let norms = transform.norms(half.slice(s![.., ..]).t());
+        let half = w_l.slice_axis(Axis(1), Slice::from(first..).step_by(2));
+        let norms = transform.norms(half.t());
         (1..=norms.frequencies()).map(|k| norms.norm(k)).collect()
     })
 }

@@ -40,6 +40,10 @@ pub fn aside(manifest: &Manifest, rules: &Rules) -> BTreeMap<&'static str, Strin
 
 /// By which other rules the onsets were found.
 fn by_other_rules(onset: &Value, rules: &Rules) -> Option<String> {
+    let (seed, made_with) = (rules.nulls.seed, onset["seed"].as_u64());
+    if made_with.is_some_and(|made_with| made_with != seed) {
+        return Some(format!("it was made with seed {}, and the rules say {seed}", onset["seed"]));
+    }
     let short = |digest: &str| digest.chars().take(8).collect::<String>();
     let (digest, made_by) = (rules.digest(), onset[RULES_DIGEST].as_str());
     let told = made_by.map_or_else(|| "not said".to_owned(), short);
@@ -143,6 +147,9 @@ mod tests {
     #[test]
     fn an_onset_by_other_rules_is_put_aside() {
         assert_eq!(of("onset", json!({ RULES_DIGEST: rules().digest() })), None);
+        let other = json!({ RULES_DIGEST: rules().digest(), "seed": rules().nulls.seed + 1 });
+        let reason = of("onset", other).unwrap();
+        assert!(reason.contains("it was made with seed 20233, and the rules say 20232"), "{reason}");
         let reason = of("onset", json!({ RULES_DIGEST: "0123456789" })).unwrap();
         assert!(reason.contains("made by other rules (digest: 01234567) than these"), "{reason}");
         assert!(reason.ends_with("again, with the same --rules as `claims`"), "{reason}");

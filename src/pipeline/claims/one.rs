@@ -7,7 +7,8 @@ use super::series::FrequencyStatistic;
 use super::tables::{RunTables, Tables};
 use super::{blind, planes, weights};
 use crate::archive::Run;
-use crate::claims::course::{Course, Gap, Outcome, Series, Walks};
+use crate::claims::course::{Course, Gap, Outcome, Series};
+use crate::claims::curse::Walks;
 use crate::claims::detector::Scores;
 use crate::claims::judge::{
     self, AtDrop, Capacity, Deadline, Detected, Known, OfWalks, Origin, Rates, StepMean,

@@ -94,9 +94,11 @@ pub fn overlaps(
         let each: Option<Vec<f64>> = set.iter().map(|k| cosine(&[*k])).collect();
         each.and_then(|each| mean(&each))
     };
-    let others = course.others.iter().map(|(run, keys)| {
-        let keys: Vec<usize> = keys.iter().copied().filter(|key| *key <= largest).collect();
-        (run.clone(), accuracy(&keys), cosine(&keys))
+    // Keys that both runs share are this run's, too.
+    let others = course.others.iter().filter_map(|(run, keys)| {
+        let is_theirs = |key: &usize| *key <= largest && !course.keys.contains(key);
+        let keys: Vec<usize> = keys.iter().copied().filter(is_theirs).collect();
+        (!keys.is_empty()).then(|| (run.clone(), accuracy(&keys), cosine(&keys)))
     });
     Ok(Overlaps {
         cosine: cosine(&course.keys),

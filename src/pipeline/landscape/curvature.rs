@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::hessian::{objective, of_network};
 use super::place::StepName;
 use super::shelf::Shelf;
-use super::{contexts, load, step_of};
+use super::{contexts, is_there, load, step_of};
 use crate::archive::{self, CheckpointRef, Dtype, Run};
 use crate::blas;
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ use crate::pipeline::measures::spectra::no_spectrum;
 use crate::pipeline::output::{self, Output};
 use crate::pipeline::run::{RunContext, list};
 use crate::pipeline::{Observe, Summary, patience, pool};
-use crate::tables::{CurvatureRow, SpectralDensityRow, Status};
+use crate::tables::{CurvatureRow, Row, SpectralDensityRow, Status};
 use crate::train::step::Threads;
 
 /// Name under which the manifest keeps what the Hessians were computed from.
@@ -91,7 +91,8 @@ pub struct Request<'a> {
 
 /// Measure the Hessians, in every run of the archive; add them to `curvature` and `spectral_density`.
 ///
-/// Interrupted, it keeps the Hessians that are finished, and the same call continues.
+/// Interrupted, it keeps the Hessians that are finished, and the same call continues. One that is there already,
+/// measured in the same way at the same checkpoint, stays as it is.
 ///
 /// # Errors
 /// [`Error::Setting`], [`Error::StepNotSaved`], before anything is created; what is wrong with a
@@ -131,7 +132,7 @@ pub fn curvature(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary>
         .into_iter()
         .map(|(run, checkpoint, loss)| Item { run, checkpoint, loss, method: request.method })
         .collect();
-    let mut gone: Vec<String> = items.iter().map(Item::key).collect();
+    let mut gone: Vec<String> = Vec::new();
     for (key, about) in provenance.clone() {
         let run = archive.runs.iter().find(|run| about["run"] == run.name.as_str());
         if run.is_some_and(|run| !is_current(&about, run)) {
@@ -140,6 +141,15 @@ pub fn curvature(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary>
             gone.push(key);
         }
     }
+    let is_intact = output.is_intact(&[CurvatureRow::TABLE, SpectralDensityRow::TABLE])?;
+    let (there, items): (Vec<Item<'_>>, Vec<_>) = items
+        .into_iter()
+        .partition(|item| is_intact && is_there(provenance.get(&item.key()), &item.provenance()));
+    summary.reused = there.len();
+    if items.is_empty() && gone.is_empty() {
+        return Ok(summary);
+    }
+    gone.extend(items.iter().map(Item::key));
     rows.retain(|row| !gone.contains(&key(&row.run, row.step, &row.loss)));
     density.retain(|row| !gone.contains(&key(&row.run, row.step, &row.loss)));
     let pool = pool(request.threads)?;
@@ -245,13 +255,13 @@ impl Item<'_> {
             "seed": seed,
             "generator": "ChaCha8",
             "blas": blas::info().to_string(),
+            "version": env!("CARGO_PKG_VERSION"),
         })
     }
 
     /// Everything that decides the numbers.
     fn decides(&self, context: &RunContext) -> Value {
         let mut decides = self.provenance();
-        decides["version"] = env!("CARGO_PKG_VERSION").into();
         decides["keys"] = context.keys.as_ref().map(|keys| list(&keys.keys)).into();
         if self.checkpoint.blake3.is_none() {
             decides["digest"] = self.checkpoint.digest().ok().map(|(_, digest)| digest).into();

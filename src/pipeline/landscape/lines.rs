@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::align::Alignment;
 use super::place::Place;
-use super::{contexts, load, step_of};
+use super::{contexts, is_there, load, step_of};
 use crate::archive::{self, Archive, CheckpointRef, Run};
 use crate::blas;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::pipeline::measures::losses::{PointLosses, circuit_status, point_losse
 use crate::pipeline::output::{self, Output};
 use crate::pipeline::run::RunContext;
 use crate::pipeline::{Observe, Summary, in_parallel, patience};
-use crate::tables::{BarrierRow, InterpolationRow, Status};
+use crate::tables::{BarrierRow, InterpolationRow, Row, Status};
 
 /// Name under which the manifest keeps what the lines were computed from.
 const MEASURE: &str = "interpolation";
@@ -62,7 +62,8 @@ pub struct Request<'a> {
 /// Evaluate the lines, in every run of the archive unless a run is named; add them to
 /// `interpolation` and `barriers`.
 ///
-/// A run without one of the steps is skipped, unless there is no other.
+/// A run without one of the steps is skipped, unless there is no other. A line that is there already, with as
+/// many points and of the same checkpoints, stays as it is.
 ///
 /// # Errors
 /// [`Error::Setting`] for a number of points that makes no line; [`Error::StepNotSaved`], before
@@ -100,7 +101,21 @@ pub fn lines(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         }
     }
     gone.iter().for_each(|name| drop(provenance.remove(name)));
-    let names: Vec<String> = wanted.iter().map(|ends| ends.name(request.alignment)).collect();
+    let tables = [InterpolationRow::TABLE, BarrierRow::TABLE];
+    let is_intact = output.is_intact(&tables)?;
+    let asked = wanted.len();
+    let (names, wanted): (Vec<String>, Vec<Ends<'_>>) = wanted
+        .into_iter()
+        .map(|ends| (ends.name(request.alignment), ends))
+        .filter(|(name, ends)| {
+            let now = ends.provenance(request.points);
+            !(is_intact && is_there(provenance.get(name), &now))
+        })
+        .unzip();
+    summary.reused = (asked - wanted.len()) * request.points;
+    if wanted.is_empty() && gone.is_empty() {
+        return Ok(summary);
+    }
     gone.extend(names.iter().cloned());
     points.retain(|row| !gone.contains(&row.line()));
     heights.retain(|row| !gone.contains(&row.line()));
@@ -116,7 +131,7 @@ pub fn lines(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         summary.computed += new.len();
         points.extend(new);
         heights.extend(barriers);
-        let described = group.iter().map(|line| line.ends.provenance());
+        let described = group.iter().map(|line| line.ends.provenance(request.points));
         provenance.extend(names.iter().cloned().zip(described));
     }
     let contexts: Vec<&RunContext> = contexts.values().collect();
@@ -247,8 +262,8 @@ impl<'a> Ends<'a> {
         name(&self.run.name, from, &self.to_run.name, to, alignment.name())
     }
 
-    /// The checkpoints that decide the line's rows: its ends, and the one that fixes the keys.
-    fn provenance(&self) -> Value {
+    /// What decides the line's rows: its ends, the checkpoint that fixes the keys, and how they are computed.
+    fn provenance(&self, points: usize) -> Value {
         let describe = |checkpoint: &CheckpointRef| json!({ "step": checkpoint.step, "blake3": checkpoint.blake3 });
         json!({
             "run": self.run.name,
@@ -257,6 +272,8 @@ impl<'a> Ends<'a> {
             "from": describe(self.from),
             "blas": blas::info().to_string(),
             "to": describe(self.to),
+            "points": points,
+            "version": env!("CARGO_PKG_VERSION"),
         })
     }
 }

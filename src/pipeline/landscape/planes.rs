@@ -14,7 +14,7 @@ use super::evaluate::{Evaluator, Heights};
 use super::kind::{Basis, Extent, PlaneKind};
 use super::shapes::{basin_rows, resemblance_rows};
 use super::shelf::Shelf;
-use super::{load, step_of};
+use super::{is_there, load, step_of};
 use crate::archive::{self, Archive, CheckpointRef, Dtype, Run};
 use crate::blas;
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ use crate::pipeline::measures::losses::landscape_status;
 use crate::pipeline::output::{self, Output};
 use crate::pipeline::run::{RunContext, Subject, list};
 use crate::pipeline::{Observe, Summary, in_parallel, patience};
-use crate::tables::{BasinRow, PlanePointRow, ResemblanceRow, Status, SurfaceRow};
+use crate::tables::{BasinRow, PlanePointRow, ResemblanceRow, Row, Status, SurfaceRow};
 
 /// Name under which the manifest keeps what the planes were computed from.
 const MEASURE: &str = "surface";
@@ -58,7 +58,7 @@ pub struct Request<'a> {
 /// surfaces look like to `basins` and `resemblance`.
 ///
 /// Interrupted, it keeps the rows that are finished; the same call continues, and ends with the same
-/// bytes.
+/// bytes. A plane that is there already, with the same grid and of the same checkpoints, stays as it is.
 ///
 /// # Errors
 /// [`Error::Setting`] for a grid without points or directions that span no plane, and
@@ -105,6 +105,20 @@ pub fn plane(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
             planes.remove(&key);
         }
     }
+    let tables = [SurfaceRow::TABLE, PlanePointRow::TABLE, BasinRow::TABLE, ResemblanceRow::TABLE];
+    let is_intact = output.is_intact(&tables)?;
+    let (there, surveys): (Vec<Survey<'_>>, Vec<_>) = surveys.into_iter().partition(|survey| {
+        let of_plane = places.iter().filter(|row| survey.is_of(&row.run, &row.plane));
+        let mut before = of_plane.map(|row| row.status);
+        let is_whole =
+            survey.unreadable() == 0 && before.all(|status| status != Status::Unreadable);
+        is_intact && is_whole && is_there(planes.get(&survey.key()), &survey.describe())
+    });
+    summary.reused = there.iter().map(Survey::size).sum();
+    summary.warnings.extend(there.iter().filter_map(|survey| survey.context.key_warning()));
+    if surveys.is_empty() && gone.is_empty() {
+        return Ok(summary);
+    }
     let anew = surveys.iter().map(|survey| (survey.run.name.clone(), survey.basis.name.clone()));
     gone.extend(anew);
     let is_gone = |run: &str, plane: &str| gone.iter().any(|(r, p)| r == run && p == plane);
@@ -117,7 +131,7 @@ pub fn plane(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         let shelf = Shelf::open(request.out, &survey.decides())?;
         let (new_heights, new_places) = survey.evaluate(request, &shelf, observe)?;
         summary.computed += new_heights.len() + new_places.len();
-        let unusable = new_places.iter().filter(|row| row.status == Status::Unreadable).count();
+        let unusable = survey.unreadable();
         if unusable > 0 {
             summary.skipped += unusable;
             summary.warnings.push(format!("{}: {unusable} files unreadable", survey.run.name));
@@ -131,7 +145,8 @@ pub fn plane(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
         planes.insert(survey.key(), survey.describe());
         shelves.push(shelf);
     }
-    let contexts: Vec<&RunContext> = surveys.iter().map(|survey| &survey.context).collect();
+    let contexts: Vec<&RunContext> =
+        there.iter().chain(&surveys).map(|survey| &survey.context).collect();
     let mut metadata = output::metadata(&archive, &contexts)?;
     metadata.insert("planes".into(), Value::Object(planes.clone()).to_string());
     let mut replacement = output.replace();
@@ -212,6 +227,21 @@ impl<'a> Survey<'a> {
         format!("{} {}", self.run.name, self.basis.name)
     }
 
+    /// Whether rows of this run and plane are its rows.
+    fn is_of(&self, run: &str, plane: &str) -> bool {
+        (run, plane) == (self.run.name.as_str(), self.basis.name.as_str())
+    }
+
+    /// Files of the run that cannot be read.
+    fn unreadable(&self) -> usize {
+        self.places.iter().filter(|(_, place)| *place == Err(Status::Unreadable)).count()
+    }
+
+    /// Number of points: of the grid, and checkpoints.
+    fn size(&self) -> usize {
+        self.x.points * self.y.points + self.places.len()
+    }
+
     /// For the manifest, and for the metadata of the tables.
     fn describe(&self) -> Value {
         let axis = |axis: &Axis| json!({ "from": axis.from, "to": axis.to, "points": axis.points });
@@ -224,6 +254,7 @@ impl<'a> Survey<'a> {
             "x": axis(&self.x),
             "y": axis(&self.y),
             "blas": blas::info().to_string(),
+            "version": env!("CARGO_PKG_VERSION"),
         });
         for (key, value) in &self.basis.about {
             about[key] = value.clone();
@@ -234,7 +265,6 @@ impl<'a> Survey<'a> {
     /// Everything that decides the numbers.
     fn decides(&self) -> Value {
         let mut decides = self.describe();
-        decides["version"] = env!("CARGO_PKG_VERSION").into();
         decides["keys"] = self.context.keys.as_ref().map(|keys| list(&keys.keys)).into();
         let points = self.basis.plane.directions.iter().chain([&self.basis.plane.origin]);
         let digests = points.map(|values| {
