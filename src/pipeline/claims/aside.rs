@@ -149,7 +149,10 @@ mod tests {
         assert_eq!(of("onset", json!({ RULES_DIGEST: rules().digest() })), None);
         let other = json!({ RULES_DIGEST: rules().digest(), "seed": rules().nulls.seed + 1 });
         let reason = of("onset", other).unwrap();
-        assert!(reason.contains("it was made with seed 20233, and the rules say 20232"), "{reason}");
+        assert!(
+            reason.contains("it was made with seed 20233, and the rules say 20232"),
+            "{reason}"
+        );
         let reason = of("onset", json!({ RULES_DIGEST: "0123456789" })).unwrap();
         assert!(reason.contains("made by other rules (digest: 01234567) than these"), "{reason}");
         assert!(reason.ends_with("again, with the same --rules as `claims`"), "{reason}");
