@@ -47,7 +47,8 @@ def draw(tables: Tables) -> Figure:
     else:
         style.undefined(top)
     count = rows["index"].max() + 1
-    top.set_ylabel(f"eigenvalues 1 and {count}\n(nats/weight²)")
+    which = "largest eigenvalue" if count == 1 else f"eigenvalues 1 and {count}"
+    top.set_ylabel(f"{which}\n(nats/weight²)")
     middle.set_ylabel("trace (nats/weight²)")
     for ax in (top, middle):
         style.step_axis(ax, steps, log=True, label=ax is middle)
@@ -67,5 +68,6 @@ def draw(tables: Tables) -> Figure:
     bottom.set_xlabel(f"node (nats/weight²), {loss} loss")
     bottom.set_ylabel("weight")
     style.caption(fig, tables.run, tables.seed("curvature"), steps.tolist(),
-                  "solid: largest eigenvalue, dotted: the smallest of those computed; bars: one s.e.")
+                  ("" if count == 1 else "solid: largest eigenvalue, dotted: the smallest of those computed; ")
+                  + "bars: one s.e.")
     return fig
