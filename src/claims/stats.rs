@@ -181,7 +181,7 @@ pub fn bootstrap_median(values: &[f64], draws: usize, seed: u64) -> Option<[f64;
 mod tests {
     use super::*;
 
-    fn close(found: &[f64], expected: &[f64], tolerance: f64) {
+    pub(super) fn close(found: &[f64], expected: &[f64], tolerance: f64) {
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(expected) {
             assert!((found - expected).abs() <= tolerance, "{found}, not {expected}");

@@ -211,6 +211,8 @@ fn labels_are_permuted_where_there_is_something_to_permute() {
     assert_eq!(labelled("plain", &[]), expected(true, false));
     assert_eq!(labelled("twin", &["--labels-of", "tw.*"]), expected(false, true));
     assert_eq!(labelled("none", &["--labels-of", "seeds"]), expected(false, false));
+    let of = |name: &str| metadata(&dir.path().join(name), "arrow").get("labels_of").cloned();
+    assert_eq!([of("twin"), of("plain")], [Some("tw.*".to_owned()), None]);
     arrow_with(&archive, &dir.path().join("bad"), &["--labels-of", "("])
         .exits(2)
         .mentions("labels-of: `(` is no regular expression");

@@ -270,9 +270,14 @@ pub const LANDSCAPE_TABLES: [&str; 10] = [
 
 /// Whether a table names the rules that the claims are judged by.
 pub fn names_the_rules(tables: &Path, table: &str) -> bool {
+    let digest = groundswell::claims::rules::rules().digest();
+    metadata(tables, table).get("rules_digest") == Some(&digest)
+}
+
+/// What the file of a table says of itself.
+pub fn metadata(tables: &Path, table: &str) -> BTreeMap<String, String> {
     let path = tables.join(format!("{table}.parquet"));
-    let about = groundswell::tables::metadata(&path, &fs::read(&path).unwrap()).unwrap();
-    about.get("rules_digest") == Some(&groundswell::claims::rules::rules().digest())
+    groundswell::tables::metadata(&path, &fs::read(&path).unwrap()).unwrap()
 }
 
 /// When each file of a folder was last changed.

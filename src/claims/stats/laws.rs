@@ -57,14 +57,8 @@ fn incomplete_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::close;
     use super::*;
-
-    fn close(found: &[f64], expected: &[f64], tolerance: f64) {
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() <= tolerance, "{found}, not {expected}");
-        }
-    }
 
     /// `scipy.stats.norm.sf` (SciPy 1.17) of 1 and −2; the quantiles of 0.975 and 0.999; a far tail against the
     /// asymptotic series φ(z)/z (1 − 1/z² + 3/z⁴ − 15/z⁶).

@@ -215,6 +215,25 @@ mod tests {
         assert_eq!(at(-1).unwrap_err(), Gap(Lack::Missing, "no save up to step -1".into()));
     }
 
+    /// Keys that another run shares with this one are this run's.
+    #[test]
+    fn keys_of_other_runs_are_theirs_alone() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny");
+        let archive = Archive::open(&path).unwrap();
+        let run = &archive.runs[0];
+        let context = Subject::new(run).and_then(Subject::into_network).unwrap();
+        let steps: Vec<i64> = run.checkpoints.iter().map(|c| c.step as i64).collect();
+        let others = [("same", vec![1]), ("other", vec![1, 2, 99])];
+        let others = others.map(|(run, keys)| (run.to_owned(), keys)).to_vec();
+        let course = Course { steps, keys: vec![1], others, ..Course::default() };
+        let found = overlaps(rules(), &course, run, &context, 50).unwrap();
+        let of_second = Course { keys: vec![2], others: Vec::new(), ..course };
+        let second = overlaps(rules(), &of_second, run, &context, 50).unwrap();
+        let [(name, accuracy, cosine)] = &found.others[..] else { panic!("{found:?}") };
+        assert_eq!((name.as_str(), *cosine), ("other", second.cosine));
+        assert!(accuracy.is_some() && second.cosine != found.cosine);
+    }
+
     #[test]
     fn saves_equally_far_apart_end_where_the_window_ends() {
         let steps: Vec<i64> =

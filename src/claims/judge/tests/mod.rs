@@ -1,5 +1,6 @@
 //! Every judge on series that support, refute, or leave a claim open.
 
+mod of_curse;
 mod of_runs;
 mod of_tables;
 mod of_walks;
@@ -71,6 +72,17 @@ fn noisy(rate: impl Fn(f64) -> f64) -> Series {
         drawn + if is_key { rate(steps[save] as f64) } else { 0.0 }
     });
     Series { steps, values }
+}
+
+/// As c_k is: about 0.
+fn about_zero(mut series: Series) -> Series {
+    series.values -= 1.0;
+    series
+}
+
+/// The contrast at the last save that is kept.
+fn at_end(_: &[i64], contrast: &[f64]) -> Option<f64> {
+    contrast.last().copied()
 }
 
 #[track_caller]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::claims::curse::{Walks, is_gone, rise};
+use crate::claims::curse::{Walks, is_gone};
 use crate::claims::nulls::subsets::Pool;
 use crate::claims::nulls::{Compared, NullId, compare};
 use crate::claims::onset::onset;
@@ -140,10 +140,6 @@ fn c3_needs_the_other_half_of_the_neurons() {
     assert!(gap.parts.iter().any(|row| row.reason == "no such file"), "{gap:?}");
 }
 
-fn at_end(_: &[i64], contrast: &[f64]) -> Option<f64> {
-    contrast.last().copied()
-}
-
 const DEADLINE: &str = "t_mem";
 
 fn onset_of(rules: &Rules, run: &Course, series: &Series) -> Origin {
@@ -197,40 +193,6 @@ fn winners_by_chance_are_known_for_what_they_are() {
     assert_eq!(is_gone(&rules, &[unknown, Compared { p: Some(0.5), ..unknown }]), Some(true));
 }
 
-/// Who won is told by the last save of the run; where it is not known, there is no null.
-#[test]
-fn nobody_wins_before_the_end() {
-    let (rules, run) = (few_draws(), course());
-    let climb = walking(0.1, |t| t / 10.0);
-    let curse = |series: &Series| Walks::new(&rules, &run, series).curse(|_| at_end);
-    assert_eq!(curse(&climb).len(), 2);
-    assert!(curse(&climb.within(0, 990)).is_empty());
-    let keys_alone = Course { plain: Vec::new(), ..course() };
-    assert!(Walks::new(&rules, &keys_alone, &climb).curse(|_| at_end).is_empty());
-}
-
-/// What claims look at ends with t_gen, and as many saves later as must be in a row.
-#[test]
-fn contrasts_are_kept_as_far_as_claims_look() {
-    let (rules, run) = (few_draws(), course());
-    let climb = walking(0.1, |t| t / 10.0);
-    let walks = Walks::new(&rules, &run, &climb);
-    let ends = |steps: &[i64], contrast: &[f64]| {
-        assert_eq!(steps.len(), contrast.len());
-        steps.last().map(|step| *step as f64)
-    };
-    let last = T_GEN + 10 * rules.nulls.in_a_row as i64;
-    assert!(walks.curse(|_| ends).iter().all(|null| null.value as i64 == last));
-}
-
-#[test]
-fn a_rise_is_from_the_first_save_of_its_window_to_the_last() {
-    let (steps, contrast) = ([0, 10, 20, 30], [1.0, 4.0, 2.0, 9.0]);
-    let of = |first, last| rise(&steps, &contrast, (first, last));
-    assert_eq!([of(0, 20), of(5, 35)], [Some(1.0), Some(5.0)]);
-    assert_eq!([of(10, 19), of(40, 50), of(-9, -1)], [None; 3]);
-}
-
 /// The keys of another run have their onsets on this one, without those that both have.
 #[test]
 fn keys_of_other_runs_are_looked_at_too() {
@@ -245,12 +207,6 @@ fn keys_of_other_runs_are_looked_at_too() {
 fn rates(total: Series) -> Rates {
     let series = ["ce", "total"].map(|name| (name.to_owned(), total.clone()));
     Rates { series: series.into(), order: 57, ..Rates::default() }
-}
-
-/// As c_k is: about 0.
-fn about_zero(mut series: Series) -> Series {
-    series.values -= 1.0;
-    series
 }
 
 #[test]
