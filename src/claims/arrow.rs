@@ -33,6 +33,10 @@ mod tests;
 /// Pairs of a block of the training set.
 const ROWS: usize = 256;
 
+/// Second operands that are worked on with all first ones before the next: so many that their rows of the
+/// network's tables stay in the cache.
+const TILE: usize = 8;
+
 /// A network at one weight vector, ready for gradients of the training loss and for derivatives of the
 /// logit coefficients.
 #[allow(missing_debug_implementations)] // workspace: nothing in it is worth printing
@@ -47,6 +51,9 @@ pub struct Point<'a> {
     pooled: Pooled<f64>,
     /// The training pairs after the forward pass
     blocks: Vec<Block<f64>>,
+    /// Way back, as far as the sums over the training pairs, of the training loss plus the mean logit of the
+    /// label: of `−Σ ln softmax` without its label. Made when it is asked for.
+    unlabelled: Option<Params<f64>>,
 }
 
 /// One number for each frequency `k = 1..=n/2`, at index `k − 1`: of `c_k`, and of its mirror.
@@ -68,9 +75,11 @@ impl<'a> Point<'a> {
         let (p, n) = (group.p(), group.order());
         let mut tables = Model::<f64>::new_tables(model);
         model.prepare(params, &mut tables, &InTurn);
-        let pairs: Vec<_> =
-            group.inputs_by_element().into_iter().map(|input| [input / p, input % p]).collect();
-        let along = |along| (0..n * n).map(|i| group.index(along, [i / n, i % n])).collect();
+        let mut inputs: Vec<_> = group.inputs_by_element().into_iter().enumerate().collect();
+        inputs.sort_unstable_by_key(|(_, input)| (input % p / TILE, *input));
+        let pairs: Vec<_> = inputs.iter().map(|(_, input)| [input / p, input % p]).collect();
+        let along =
+            |along| inputs.iter().map(|(i, _)| group.index(along, [i / n, i % n])).collect();
         let indices = vec![along(Along::Sum), along(Along::Difference)];
         let pooled = model.pool(&tables, &pairs, indices, n);
         let blocks = train.pairs.chunks(ROWS).map(|pairs| {
@@ -80,7 +89,8 @@ impl<'a> Point<'a> {
         });
         let blocks = blocks.collect();
         let moving = Model::<f64>::new_tables(model);
-        Self { model, group, params, train, tables, moving, pooled, blocks }
+        let unlabelled = None;
+        Self { model, group, params, train, tables, moving, pooled, blocks, unlabelled }
     }
 
     /// `c_k` and its mirror.
@@ -89,33 +99,86 @@ impl<'a> Point<'a> {
         self.slopes(&self.pooled.logits)
     }
 
-    /// Gradient of the mean cross-entropy of the training pairs over all classes, with these labels for
-    /// them; those of the batch are the run's own.
+    /// Gradient of the mean cross-entropy of the training pairs over all classes, with their own labels.
+    pub fn gradient(&mut self) -> Params<f64> {
+        let sums = self.labelled();
+        self.unfold(&sums)
+    }
+
+    /// The same with other labels for the pairs.
+    ///
+    /// The loss is `ln Σ exp` less the mean logit of the labels, and only that part is made anew: one entry in
+    /// each row of the logits' gradient.
     ///
     /// # Panics
     /// If there is not one label for each pair.
-    pub fn gradient(&mut self, labels: &[usize]) -> Params<f64> {
+    pub fn gradient_under(&mut self, labels: &[usize]) -> Params<f64> {
         assert_eq!(labels.len(), self.train.pairs.len(), "one label per pair");
-        let scale = 1.0 / labels.len() as f64;
+        let mut sums = if let Some(sums) = &self.unlabelled {
+            sums.clone()
+        } else {
+            let mut sums = self.labelled();
+            self.add_labels(&self.train.labels, 1.0, &mut sums);
+            self.unlabelled.insert(sums).clone()
+        };
+        self.add_labels(labels, -1.0, &mut sums);
+        self.unfold(&sums)
+    }
+
+    /// Way back of the training loss, as far as the sums over the training pairs.
+    fn labelled(&self) -> Params<f64> {
+        let scale = 1.0 / self.train.labels.len() as f64;
         let mut terms = vec![0.0; Model::<f64>::classes(self.model)];
         let mut sums = Params::zeros(Model::<f64>::sums_layout(self.model));
-        let pairs = self.train.pairs.chunks(ROWS).zip(labels.chunks(ROWS));
+        let pairs = self.train.pairs.chunks(ROWS).zip(self.train.labels.chunks(ROWS));
         for ((pairs, labels), block) in pairs.zip(&self.blocks) {
             let mut block = block.clone();
             let logits = self.model.logits(&mut block);
             kernels::cross_entropy_backward(logits, labels, scale, &mut terms);
             self.model.backward(&self.tables, pairs, &mut block, &mut sums);
         }
+        sums
+    }
+
+    /// Add the way back of `factor` times the mean logit of the labels.
+    fn add_labels(&self, labels: &[usize], factor: f64, sums: &mut Params<f64>) {
+        let scale = factor / labels.len() as f64;
+        let mut back = self.model.new_back(ROWS.min(labels.len()));
+        let pairs = self.train.pairs.chunks(ROWS).zip(labels.chunks(ROWS));
+        for ((pairs, labels), block) in pairs.zip(&self.blocks) {
+            self.model.backward_of_labels(
+                &self.tables,
+                (pairs, labels),
+                scale,
+                block,
+                &mut back,
+                sums,
+            );
+        }
+    }
+
+    fn unfold(&mut self, sums: &Params<f64>) -> Params<f64> {
         let mut gradient = Params::zeros(self.params.layout());
-        self.model.gradient(self.params, &mut self.tables, &sums, &mut gradient, &InTurn);
+        self.model.gradient(self.params, &mut self.tables, sums, &mut gradient, &InTurn);
         gradient
     }
 
     /// `⟨∇c_k, v⟩`, and the same of its mirror.
     pub fn along(&mut self, v: &Params<f64>) -> Slopes {
-        self.model.shift_tables(self.params, v, &self.tables, &mut self.moving, &InTurn);
-        let shifted = self.model.shift_pooled((&self.tables, &self.moving), &self.pooled);
+        let shifted = self.shifted(v, 2);
         self.slopes(&shifted)
+    }
+
+    /// `−⟨∇c_k, v⟩` alone.
+    pub fn rates(&mut self, v: &Params<f64>) -> Vec<f64> {
+        let [shifted] = self.shifted(v, 1).try_into().expect("one index");
+        coefficients(self.group, shifted.view()).into_iter().map(|slope| 0.0 - slope).collect()
+    }
+
+    /// Derivatives of the pooled logits, along the first so many indices.
+    fn shifted(&mut self, v: &Params<f64>, indices: usize) -> Vec<Array2<f64>> {
+        self.model.shift_tables(self.params, v, &self.tables, &mut self.moving, &InTurn);
+        self.model.shift_pooled((&self.tables, &self.moving), &self.pooled, indices)
     }
 
     fn slopes(&self, sums: &[Array2<f64>]) -> Slopes {

@@ -209,6 +209,12 @@ pub fn add<F: Scalar>(x: &[F], y: &mut [F]) {
     axpy(F::one(), x, y);
 }
 
+/// `y += x ∘ factor`
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub fn add_product<F: Scalar>(x: &[F], factor: &[F], y: &mut [F]) {
+    y.iter_mut().zip(x.iter().zip(factor)).for_each(|(y, (x, factor))| *y += *x * *factor);
+}
+
 /// A row of a matrix whose columns are neighbours in memory.
 fn slice_of<F>(row: ArrayView1<'_, F>) -> &[F] {
     row.to_slice().expect("the columns of logits are contiguous")

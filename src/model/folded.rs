@@ -25,6 +25,7 @@
 //! [pre | skip] = base + Σ_h (A_a T_h[a] + A_b T_h[b])               logits = skip + G act(pre)
 //! ```
 
+mod labels;
 mod pooled;
 mod tangent;
 
@@ -38,6 +39,7 @@ use super::{Fork, Model, POSITIONS, Transformer, activation, names};
 use crate::linalg::aligned::Aligned;
 use crate::linalg::{Scalar, matmul_into};
 use crate::params::{Layout, Params};
+pub use labels::Back;
 pub use pooled::Pooled;
 
 /// The fast path, see the module.

@@ -258,6 +258,24 @@ fn a_plane_that_is_there_is_not_made_again() {
     assert!(grid("3").exits(0).stdout.contains("16 points evaluated\n"));
 }
 
+/// Losses of the checkpoints themselves are taken from a plane that is there: the rows of a second plane are
+/// those that it has alone.
+#[test]
+fn what_a_checkpoint_is_does_not_depend_on_the_planes_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let [out, alone] = ["out", "alone"].map(|name| dir.path().join(name));
+    let second = ["--plane", "random:1@50", "--grid", "2"];
+    plane(&out, &["--plane", "random:1@300", "--grid", "2"]).exits(0);
+    plane(&out, &second).exits(0);
+    plane(&alone, &second).exits(0);
+    let of_second = |out: &Path| {
+        let rows = rows::<PlanePointRow>(out).into_iter();
+        rows.filter(|row| row.plane == "random:1@50").collect::<Vec<_>>()
+    };
+    assert_eq!(of_second(&out), of_second(&alone));
+    assert!(of_second(&out).iter().all(|row| row.excluded_loss_train.is_some()));
+}
+
 /// Interrupted, the finished rows are kept; the same command ends with the bytes of one that was
 /// never interrupted.
 #[test]

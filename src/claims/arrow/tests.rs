@@ -194,18 +194,25 @@ fn slopes_are_products_with_gradients() {
     }
 }
 
-/// The gradient is that of one block, with the run's labels and with others.
+/// The gradient is that of one block, with the run's labels and, one after the other, with others.
 #[test]
 fn gradients_are_those_of_the_training_loss() {
-    let case = case(Task::Add, 31, Activation::Relu, Outputs::Tokens, 2);
-    assert!(case.train.pairs.len() > ROWS, "more than one block");
-    let mut point = case.point();
-    for shift in [0, 5] {
-        let labels: Vec<usize> = case.train.labels.iter().map(|y| (y + shift) % 31).collect();
-        let batch = Batch { labels: labels.clone(), ..case.train.clone() };
+    for activation in [Activation::Relu, Activation::Gelu] {
+        let case = case(Task::Add, 31, activation, Outputs::Tokens, 2);
+        assert!(case.train.pairs.len() > ROWS, "more than one block");
+        let mut point = case.point();
         let plain = Plain(case.model.transformer().clone());
-        let expected = plain.loss_and_gradient(&case.params, &batch).1;
-        assert!(error(&point.gradient(&labels).values, &expected.values) < 1e-12, "{shift}");
+        let expected = plain.loss_and_gradient(&case.params, &case.train).1;
+        assert!(error(&point.gradient().values, &expected.values) < 1e-12);
+        for shift in [5, 0, 11] {
+            let labels: Vec<usize> = case.train.labels.iter().map(|y| (y + shift) % 31).collect();
+            let batch = Batch { labels: labels.clone(), ..case.train.clone() };
+            let expected = plain.loss_and_gradient(&case.params, &batch).1;
+            let found = point.gradient_under(&labels);
+            assert!(error(&found.values, &expected.values) < 1e-12, "{shift}");
+            let along = Rates::new(&mut point, &found, None, None).ce;
+            assert_eq!(point.rates(&found), along);
+        }
     }
 }
 
@@ -249,7 +256,7 @@ fn an_update_moves_the_coefficients_at_their_rates() {
         let mut optimizer = Optimizer::<f64>::new(&config, len);
         for update in 0..3 {
             let mut point = case.point();
-            let gradient = point.gradient(&case.train.labels);
+            let gradient = point.gradient();
             let of = |values: Vec<f64>| Params::from_values(case.params.layout(), &values);
             let step = of(optimizer.step(&gradient.values));
             let decay = of(optimizer.decay(&case.params.values));
@@ -280,7 +287,7 @@ fn an_update_moves_the_coefficients_at_their_rates() {
 fn without_a_step_there_is_no_total() {
     let case = case(Task::Add, 7, Activation::Relu, Outputs::Tokens, 1);
     let mut point = case.point();
-    let gradient = point.gradient(&case.train.labels);
+    let gradient = point.gradient();
     let decay = case.params.clone();
     let rates = Rates::new(&mut point, &gradient, None, Some(&decay));
     assert_eq!((&rates.adam, &rates.total, &rates.mirror), (&None, &None, &None));

@@ -83,17 +83,19 @@ impl Folded {
         Pooled { pairs: pairs.to_vec(), pattern, slope, indices, n, h, logits }
     }
 
-    /// Derivatives of [`Pooled::logits`] along the direction whose derivatives of the tables are
-    /// `moving` (see [`crate::model::tangent::Tangent::shift_tables`]), `[n, classes]` each.
+    /// Derivatives of the first so many of [`Pooled::logits`] along the direction whose derivatives of the
+    /// tables are `moving` (see [`crate::model::tangent::Tangent::shift_tables`]), `[n, classes]` each.
     #[must_use]
     pub fn shift_pooled<F: Scalar>(
         &self,
         (tables, moving): (&Tables<F>, &Tables<F>),
         pooled: &Pooled<F>,
+        indices: usize,
     ) -> Vec<Array2<F>> {
         let Transformer { d_mlp, heads, .. } = self.net;
         let width = width(&self.net);
-        let mut sums = self.empty_sums(pooled.indices.len(), pooled.n);
+        let indices = &pooled.indices[..indices];
+        let mut sums = self.empty_sums(indices.len(), pooled.n);
         let mut mixed = Aligned::<F>::zeros(ROWS * width);
         let mut moved = vec![F::zero(); ROWS * heads * POSITIONS];
         let blocks = pooled
@@ -105,10 +107,15 @@ impl Folded {
             let (mixed, moved) = (&mut mixed[..pairs.len() * width], &mut moved[..pattern.len()]);
             let rows = (self.rows(tables), self.rows(moving));
             mix::tangent::forward(rows.0, rows.1, pairs, pattern, moved, mixed);
-            let rows = mixed.chunks_exact_mut(width).zip(slope.chunks_exact(d_mlp));
+            let rows = mixed.chunks_exact(width).zip(slope.chunks_exact(d_mlp));
             for (i, (row, slope)) in rows.enumerate() {
-                row.iter_mut().zip(slope).for_each(|(pre, slope)| *pre *= *slope);
-                add_to(&mut sums, &pooled.indices, block * ROWS + i, row);
+                let (pre, rest) = row.split_at(d_mlp);
+                for (sums, index) in sums.iter_mut().zip(indices) {
+                    let from = index[block * ROWS + i] * width;
+                    let (of_neurons, others) = sums[from..from + width].split_at_mut(d_mlp);
+                    kernels::add_product(pre, slope, of_neurons);
+                    kernels::add(rest, others);
+                }
             }
         }
         let fold = (tables.fold.view(), moving.fold.view());

@@ -60,3 +60,23 @@ fn is_there(known: Option<&Value>, now: &Value) -> bool {
 fn step_of(checkpoint: &CheckpointRef) -> i64 {
     i64::try_from(checkpoint.step).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The same words are not the same file where nobody wrote its digest down.
+    #[test]
+    fn what_may_have_changed_is_not_there() {
+        let line = |digest: Option<&str>, points: usize| json!({ "from": { "step": 0, "blake3": digest }, "to": { "blake3": "b" }, "points": points });
+        let known = line(Some("a"), 25);
+        assert!(is_there(Some(&known), &line(Some("a"), 25)));
+        assert!(!is_there(None, &known));
+        assert!(!is_there(Some(&known), &line(Some("c"), 25)));
+        assert!(!is_there(Some(&known), &line(Some("a"), 5)));
+        let unsure = line(None, 25);
+        assert!(!is_there(Some(&unsure), &unsure));
+    }
+}

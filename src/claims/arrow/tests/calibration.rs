@@ -77,7 +77,7 @@ fn permuted_labels_do_not_lift_the_sums() {
             let mut labels = case.train.labels.clone();
             labels.shuffle(&mut rng);
             let mut point = case.point();
-            let gradient = point.gradient(&labels);
+            let gradient = point.gradient_under(&labels);
             let Slopes { of_sum, of_mirror } = point.along(&gradient);
             // The update goes against the gradient.
             mean_over_mirrors(&of_mirror, &of_sum, &case.group).unwrap()

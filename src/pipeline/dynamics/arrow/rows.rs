@@ -71,7 +71,7 @@ impl<'a> Around<'a> {
     ) -> Option<Vec<ArrowRow>> {
         let group = &self.context.group;
         let mut point = Point::new(&self.model, group, weights, &self.train);
-        let mut gradient = point.gradient(&self.train.labels);
+        let mut gradient = point.gradient();
         let layout = weights.layout();
         let of = |values: Vec<f64>| Params::from_values(layout, &values);
         let (mut update, mut decay) = (Err(problem.unwrap_or(Status::NoMoments)), None);
@@ -97,11 +97,11 @@ impl<'a> Around<'a> {
                     if (self.stopped)() {
                         return None;
                     }
-                    let mut gradient = point.gradient(labels);
+                    let mut gradient = point.gradient_under(labels);
                     if let Some(State { optimizer, .. }) = &optimizer {
                         optimizer.mask(&mut gradient.values);
                     }
-                    others.push(Rates::new(&mut point, &gradient, None, None).ce);
+                    others.push(point.rates(&gradient));
                 }
                 let mean = arrow::mean_among_labels(&rates.ce, &others);
                 (Some(arrow::among_labels(&rates.ce, &others)), mean)
