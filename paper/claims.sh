@@ -10,16 +10,16 @@ python=${PYTHON:-.venv/bin/python}
 here=$(dirname "$0")
 sweeps=$here/claims
 seeds=$here/seeds.toml
-minutes=170
+minutes=115
 if [ "${QUICK:-0}" != 0 ]; then
     sweeps=$here/claims/quick
     seeds=$here/quick/seeds.toml
-    minutes=15
+    minutes=10
 fi
 archive=$folder/runs/claims
 tables=$folder/tables/claims
 
-echo "the essay's claims into $folder: about $minutes minutes on two cores, by estimate"
+echo "the essay's claims into $folder: about $minutes minutes on two cores"
 started=$SECONDS
 current=""
 # How long the stage before took, and which is next, if there is one.

@@ -178,6 +178,29 @@ def behind(rows: pl.DataFrame) -> list[str]:
     return lines
 
 
+PLANE = re.compile(r"(?P<statistic>.+) on (?P<kind>[a-z]+):.+")
+
+
+def on_planes(rows: pl.DataFrame) -> list[str]:
+    """The numbers that runs have of planes, one line for each kind of plane: its name says steps, which are
+    those of one run, so that table `claims` puts no two of them together."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    known = rows.filter((pl.col("null_id") == "none") & pl.col("value").is_not_null())
+    for row in known.sort("statistic", "run").iter_rows(named=True):
+        if found := PLANE.fullmatch(row["statistic"]):
+            groups.setdefault((found["kind"], found["statistic"]), []).append(row)
+    lines = []
+    for (kind, statistic), of_kind in sorted(groups.items()):
+        values = [row["value"] for row in of_kind]
+        verdicts = [row["verdict"] for row in of_kind]
+        plural = {"refutes": "refute", "undecided": "undecided", "supports": "support"}
+        said = ", ".join(f"{verdicts.count(one)} {many}" for one, many in plural.items() if one in verdicts)
+        lines.append(f"- `{printable(statistic, 120)}` on planes `{kind}` {number(statistics.median(values))} "
+                     f"({number(min(values))} to {number(max(values))}, {len(values)} planes)"
+                     f"{': ' if said else ''}{said}")
+    return lines
+
+
 def finding(claim: str, rows: pl.DataFrame, runs: list[str], figures: str) -> list[str]:
     """The section of one claim."""
     about = CLAIMS[claim]
@@ -192,7 +215,7 @@ def finding(claim: str, rows: pl.DataFrame, runs: list[str], figures: str) -> li
         f"[Figure `{about.figure}`]({figures}/{about.figure}.png). " + text[0].upper() + text[1:], "",
         f"**{OUTCOMES[row['verdict']]}.** {reason}.{status}", "",
     ]
-    if numbers := behind(everywhere):
+    if numbers := behind(everywhere) + on_planes(own.filter(pl.col("run").is_in(runs))):
         lines += ["Numbers behind it, medians over the runs that have them:", "", *numbers, ""]
     for other in everywhere.filter(pl.col("null_id") == "N7").iter_rows(named=True):
         lines += [f"Other settings: {printable(other['reason'], 2_000).rstrip('.')}.", ""]

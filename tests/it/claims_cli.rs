@@ -59,7 +59,8 @@ fn planted(dir: &Path, runs: &[Planted]) -> (PathBuf, PathBuf) {
                 &format!("\"weight_decay\": {}", planted.weight_decay),
             );
         fs::write(&settings, changed).unwrap();
-        for step in (0..=150).step_by(10) {
+        let later = TINY_STEPS.into_iter().filter(|step| *step > 150);
+        for step in (0..=150).step_by(10).chain(later) {
             let late = step >= 120;
             progress.push(ProgressRow {
                 run: planted.name.into(),
@@ -289,6 +290,59 @@ fn tables_that_do_not_belong_together_are_put_aside() {
         "table onset is put aside: it was made from another table progress than is there",
     );
     assert_eq!(c2().verdict, "supports");
+}
+
+/// Lines, planes and Hessians of checkpoints that were replaced decide nothing.
+#[test]
+fn landscapes_of_other_checkpoints_are_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = planted(dir.path(), &five(0.1));
+    let mut output = Output::open(&out, &archive).unwrap();
+    let of = |about: Value| json!({ "the first": about.clone(), "of no run": { "run": "z" } });
+    let parameters = [
+        ("interpolation", of(json!({ "run": "a", "to_run": "b", "final": { "step": 1 } }))),
+        ("surface", of(json!({ "run": "b", "plane": "pca", "inputs": "others" }))),
+        ("curvature", of(json!({ "run": "c", "final": { "step": 1 } }))),
+    ];
+    let parameters = parameters.map(|(name, said)| (name.to_owned(), said));
+    output.replace().commit(parameters.into()).unwrap();
+    drop(output);
+    let mut ran = claims(&archive, &out, &[]).exits(3);
+    let rows = rows::<ClaimRow>(&out);
+    for (table, claim) in [("barriers", "C14"), ("surface", "C6"), ("curvature", "C11")] {
+        let reason = format!(
+            "table {table} is put aside: the first is of checkpoints that the archive has others of now: run \
+             `groundswell landscape` again, as before"
+        );
+        ran = ran.mentions(&reason);
+        let of_claim = rows.iter().find(|row| row.claim == claim && row.run == "a").unwrap();
+        assert_eq!((of_claim.verdict.as_str(), of_claim.status), ("undecided", Status::Missing));
+        assert!(of_claim.reason.contains("is put aside: the first"), "{}", of_claim.reason);
+    }
+}
+
+/// Of a run that has saves after the last of its tables nobody knows what it ends with.
+#[test]
+fn a_run_that_grew_is_not_judged_by_older_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = planted(dir.path(), &five(0.1));
+    let is_earlier = |row: &ProgressRow| row.run != "a" || row.step < 1200;
+    let earlier: Vec<ProgressRow> = rows(&out).into_iter().filter(is_earlier).collect();
+    let mut output = Output::open(&out, &archive).unwrap();
+    let mut replacement = output.replace();
+    replacement.table(earlier, &BTreeMap::from([("keys".to_owned(), "{}".to_owned())])).unwrap();
+    replacement.commit(BTreeMap::new()).unwrap();
+    drop(output);
+    claims(&archive, &out, &[]).exits(0);
+    let rows = rows::<ClaimRow>(&out);
+    let of = |run: &str| {
+        let is_c2 = |row: &&ClaimRow| row.claim == "C2" && row.statistic == "verdict";
+        rows.iter().filter(is_c2).find(|row| row.run == run).unwrap()
+    };
+    assert_eq!((of("a").verdict.as_str(), of("a").status), ("undecided", Status::Missing));
+    let why = "the archive has saves up to step 1200, table progress up to 600";
+    assert!(of("a").reason.starts_with(why), "{}", of("a").reason);
+    assert_eq!(of("b").verdict, "supports");
 }
 
 /// Other rules are read strictly, and leave their own digest.

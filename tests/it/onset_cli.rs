@@ -21,7 +21,8 @@ fn planted(dir: &Path) -> (PathBuf, PathBuf) {
     let text = fs::read_to_string(&settings).unwrap();
     fs::write(&settings, text.replace("\"modulus\": 7", "\"modulus\": 59")).unwrap();
     let (mut progress, mut frequencies, mut fourier) = (Vec::new(), Vec::new(), Vec::new());
-    for step in (0..=150).step_by(10) {
+    let later = TINY_STEPS.into_iter().filter(|step| *step > 150);
+    for step in (0..=150).step_by(10).chain(later) {
         let late = step >= 120;
         let test_loss = Some(if late { 0.1 } else { 3.0 + step as f64 / 100.0 });
         let test_accuracy = Some(if late { 1.0 } else { 0.1 });

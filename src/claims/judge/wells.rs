@@ -152,10 +152,11 @@ pub fn c6(rules: &Rules, course: &Course, patches: &[Patch]) -> Outcome {
         let slopes = !is_three(patch) || seen.slope.is_some_and(|slope| slope < 0.0);
         let enough = seen.points >= rules.c6.least_points;
         let (verdict, why) = match (seen.minima[0], enough, resembles && slopes) {
-            (2.., ..) => (Verdict::Refutes, "two minima of train with a barrier"),
             (0, ..) => (Verdict::Undecided, "the train loss is nowhere known"),
-            (_, false, _) => (Verdict::Undecided, "too few points of the grid near θ_mem"),
+            // Where points are missing, a barrier may be the detour about them.
             _ if seen.blind => (Verdict::Undecided, "too little of the train loss is known"),
+            (2.., ..) => (Verdict::Refutes, "two minima of train with a barrier"),
+            (_, false, _) => (Verdict::Undecided, "too few points of the grid near θ_mem"),
             (_, _, true) => (Verdict::Supports, "one minimum, and it is that of excluded loss"),
             _ => (Verdict::Undecided, "one minimum, but not like excluded loss, or no slope"),
         };

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::onset::RULES_DIGEST;
+use crate::archive::Archive;
 use crate::claims::rules::Rules;
+use crate::pipeline::landscape;
 use crate::tables::manifest::Manifest;
 use crate::tables::{ArrowRow, OnsetRow, ProgressRow, Row, SharesRow};
 
@@ -15,7 +17,21 @@ const CHOICES: [&str; 3] = ["key_rule", "key_threshold", "protocol"];
 
 /// The tables to be put aside, each with the reason.
 #[must_use]
-pub fn aside(manifest: &Manifest, rules: &Rules) -> BTreeMap<&'static str, String> {
+pub fn aside(
+    manifest: &Manifest,
+    archive: &Archive,
+    rules: &Rules,
+) -> BTreeMap<&'static str, String> {
+    let landscapes = landscape::outdated(manifest, archive).into_iter().map(|(table, one)| {
+        let problem = format!("{one} is of checkpoints that the archive has others of now");
+        let help = "`groundswell landscape` again, as before";
+        (table, format!("table {table} is put aside: {problem}: run {help}"))
+    });
+    landscapes.chain(of_measures(manifest, rules)).collect()
+}
+
+/// Those that must fit to table `progress`, and the onsets.
+fn of_measures(manifest: &Manifest, rules: &Rules) -> BTreeMap<&'static str, String> {
     let said = |table: &str| manifest.parameters.get(table).unwrap_or(&Value::Null);
     let measured = [ArrowRow::TABLE, SharesRow::TABLE].into_iter().filter_map(|table| {
         let difference = difference(table, said(table), said(ProgressRow::TABLE))?;
@@ -86,14 +102,14 @@ mod tests {
 
     fn of(table: &str, said: Value) -> Option<String> {
         let parameters = [("progress".to_owned(), progress()), (table.to_owned(), said)];
-        let found = aside(&Manifest::new(parameters.into()), rules());
+        let found = of_measures(&Manifest::new(parameters.into()), rules());
         assert!(found.keys().all(|name| *name == table), "{found:?}");
         found.into_values().next()
     }
 
     #[test]
     fn tables_of_the_same_choices_stay() {
-        assert_eq!(aside(&Manifest::new(BTreeMap::new()), rules()), BTreeMap::new());
+        assert_eq!(of_measures(&Manifest::new(BTreeMap::new()), rules()), BTreeMap::new());
         assert_eq!(of("shares", progress()), None);
         // An arrow has no protocol; what another version did not write is not compared.
         let mut arrow = progress();
@@ -123,7 +139,7 @@ mod tests {
         assert!(reason.contains("the checkpoints of b in table shares are not those"), "{reason}");
         // Where progress says nothing, nobody knows.
         let parameters = [("shares".to_owned(), progress())].into();
-        let reason = &aside(&Manifest::new(parameters), rules())["shares"];
+        let reason = &of_measures(&Manifest::new(parameters), rules())["shares"];
         assert!(
             reason.contains("key_rule is \"w_l\" in it, not said in table progress"),
             "{reason}"
@@ -136,7 +152,7 @@ mod tests {
             let onset = json!({ "inputs": { "fourier": digest }, RULES_DIGEST: rules().digest() });
             let mut manifest = Manifest::new([("onset".to_owned(), onset)].into());
             manifest.insert::<FourierRow>(b"bytes", 1);
-            aside(&manifest, rules())
+            of_measures(&manifest, rules())
         };
         let now = blake3::hash(b"bytes").to_hex().to_string();
         assert_eq!(said(&now), BTreeMap::new());

@@ -1,6 +1,6 @@
 //! All claims of one run: from its tables, and a few of its checkpoints, to findings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::families::Families;
 use super::series::FrequencyStatistic;
@@ -94,10 +94,20 @@ impl<'a> Case<'a> {
 
     /// Phases and keys.
     fn course(&self) -> Result<Course, Gap> {
-        let steps = self.tables.steps();
-        if steps.is_empty() {
+        let measured = self.tables.steps();
+        let Some(last) = measured.last() else {
             return Err(no_table("progress of this run", "groundswell analyze"));
+        };
+        // A save that could not be read is one that is missing, not one that was never made.
+        let saved = self.run.checkpoints.iter().filter_map(|saved| i64::try_from(saved.step).ok());
+        let steps: BTreeSet<i64> = saved.chain(measured.iter().copied()).collect();
+        if let Some(later) = steps.last().filter(|later| *later > last) {
+            let reason = format!(
+                "the archive has saves up to step {later}, table progress up to {last}: `groundswell analyze` again"
+            );
+            return Err(Gap(Lack::Missing, reason));
         }
+        let steps = steps.into_iter().collect();
         if let Some(problem) = self.bench.tables.sources.differs(self.run) {
             return Err(Gap(Lack::Missing, problem));
         }
@@ -145,6 +155,13 @@ impl<'a> Case<'a> {
             true => Err(self.without("shares", "shares", "groundswell shares")),
             false => judge(),
         };
+        let with_tables = |tables: &[&str], judge: &dyn Fn() -> Outcome| {
+            let mut aside = tables.iter().filter_map(|table| self.bench.tables.aside.get(*table));
+            aside.next().map_or_else(judge, |why| Err(Gap(Lack::Missing, why.clone())))
+        };
+        let c6 = || judge::c6(rules, course, &planes::patches(self.tables, course));
+        let c11 = || judge::c11(rules, course, &planes::widths(self.tables, rules));
+        let c14 = || judge::c14(rules, course, &self.tables.lines());
         let order = context.as_ref().ok().map(|context| context.group.order());
         let rates = self.rates(course, order);
         let with_arrow = |judge: &dyn Fn(&Rates, &Walks<'_>) -> Outcome| match &rates {
@@ -170,14 +187,14 @@ impl<'a> Case<'a> {
             ("C4a", self.c4a(course)),
             ("C4b", with_arrow(&|rates, walks| judge::c4b(rules, course, rates, walks))),
             ("C5", self.c5(course, context.as_ref().map_err(Gap::clone))),
-            ("C6", judge::c6(rules, course, &planes::patches(self.tables, course))),
+            ("C6", with_tables(&["surface", "plane_points"], &c6)),
             ("C7", of_shares(&|| judge::c7(rules, course, &shares))),
             ("C8", with_arrow(&|rates, walks| judge::c8(rules, course, rates, walks))),
             ("C9", of_shares(&|| with(&|walks| judge::c9(rules, course, walks.series, &shares)))),
-            ("C11", judge::c11(rules, course, &planes::widths(self.tables, rules))),
+            ("C11", with_tables(&["surface", "curvature"], &c11)),
             ("C12", of_shares(&|| judge::c12(rules, course, &shares))),
             ("C13", c13),
-            ("C14", judge::c14(rules, course, &self.tables.lines())),
+            ("C14", with_tables(&["barriers", "interpolation"], &c14)),
         ];
         let finding = |outcome: Outcome| outcome.unwrap_or_else(Finding::from);
         outcomes.into_iter().map(|(claim, outcome)| (claim, finding(outcome))).collect()
@@ -339,6 +356,9 @@ impl<'a> Case<'a> {
         let twin = families.twin(self.run).or_else(twins).ok_or_else(|| {
             missing("no run on permuted labels says whether the network could memorise")
         })?;
+        if let Some(problem) = self.bench.tables.sources.differs(twin) {
+            return Err(missing(&problem));
+        }
         let end = self.tables.steps().last().copied().unwrap_or(0);
         let tables = self.bench.tables.of(&twin.name);
         let reached = tables.progress().find(|row| row.step >= end);

@@ -77,6 +77,8 @@ pub fn widths(tables: RunTables<'_>, rules: &Rules) -> Vec<StepWidths> {
     let steps: BTreeSet<i64> = ratios.keys().chain(excluded.keys()).copied().collect();
     let of_step = |step: i64| {
         let traces = excluded.get(&step).zip(restricted.get(&step));
+        // A negative trace is no width.
+        let traces = traces.filter(|(excluded, restricted)| **excluded > 0.0 && **restricted > 0.0);
         let flatter = traces.map(|(excluded, restricted)| (excluded / restricted).ln());
         StepWidths {
             step,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::aside::aside;
 use super::series::{Frequencies, FrequencyStatistic, Sources, gather};
-use crate::archive::Run;
+use crate::archive::{Archive, Run};
 use crate::claims::course::Series;
 use crate::claims::judge::{Line, ShareSave};
 use crate::claims::phases::Phases;
@@ -87,9 +87,9 @@ impl Tables {
     ///
     /// # Errors
     /// What is wrong with one of the files; a table that is not there is no error.
-    pub fn read(output: &Output, rules: &Rules) -> Result<Self> {
+    pub fn read(output: &Output, archive: &Archive, rules: &Rules) -> Result<Self> {
         let missing = MAKERS.into_iter().filter(|(table, _)| !output.has(table)).collect();
-        let aside = aside(output.manifest(), rules);
+        let aside = aside(output.manifest(), archive, rules);
         let mut sources = Sources::read(output)?;
         if aside.contains_key(ArrowRow::TABLE) {
             sources.arrow.clear();
@@ -99,11 +99,11 @@ impl Tables {
             neurons: ByRun::read(output, |row: &NeuronRow| &row.run)?,
             shares: ByRun::read_unless(&aside, output, |row: &SharesRow| &row.run)?,
             onset: ByRun::read_unless(&aside, output, |row: &OnsetRow| &row.run)?,
-            surface: ByRun::read(output, |row: &SurfaceRow| &row.run)?,
-            plane_points: ByRun::read(output, |row: &PlanePointRow| &row.run)?,
-            interpolation: ByRun::read(output, |row: &InterpolationRow| &row.run)?,
-            barriers: ByRun::read(output, |row: &BarrierRow| &row.run)?,
-            curvature: ByRun::read(output, |row: &CurvatureRow| &row.run)?,
+            surface: ByRun::read_unless(&aside, output, |row: &SurfaceRow| &row.run)?,
+            plane_points: ByRun::read_unless(&aside, output, |row: &PlanePointRow| &row.run)?,
+            interpolation: ByRun::read_unless(&aside, output, |row: &InterpolationRow| &row.run)?,
+            barriers: ByRun::read_unless(&aside, output, |row: &BarrierRow| &row.run)?,
+            curvature: ByRun::read_unless(&aside, output, |row: &CurvatureRow| &row.run)?,
             missing,
             aside,
         })

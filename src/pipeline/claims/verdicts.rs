@@ -13,7 +13,7 @@ use super::tables::Tables;
 use crate::archive::{self, Run};
 use crate::claims::judge::{All, Capacity, all_runs, c10, curve, other_families};
 use crate::claims::rules::Rules;
-use crate::claims::verdict::{Finding, Lack, Measured, Verdict};
+use crate::claims::verdict::{Finding, Lack, Measured};
 use crate::error::{Error, Result};
 use crate::pipeline::output;
 use crate::pipeline::{Observe, Summary, in_parallel};
@@ -83,7 +83,7 @@ pub struct Told {
 pub fn claims(request: &Request<'_>, observe: Observe<'_>) -> Result<(Summary, Vec<Told>)> {
     crate::linalg::require_sound()?;
     let (archive, mut output, missing) = open(request.archive, request.options, request.out)?;
-    let tables = Tables::read(&output, request.rules)?;
+    let tables = Tables::read(&output, &archive, request.rules)?;
     let families = Families::new(&archive)?;
     let runs: Vec<&Run> = families.judged().collect();
     if runs.iter().all(|run| tables.of(&run.name).progress().next().is_none()) {
@@ -225,15 +225,14 @@ fn part_row(claim: &str, run: &str, part: &Measured, interval: Option<[f64; 2]>)
         p: finite(of.p),
         verdict: part.verdict.name().to_owned(),
         reason: part.reason.clone(),
-        status: status(part.lack, part.verdict),
+        status: status(part.lack),
     }
 }
 
-/// Why a row is not whole; a number that is not reached is one by its own definition.
-fn status(lack: Option<Lack>, verdict: Verdict) -> Status {
+/// Why a row is not whole.
+fn status(lack: Option<Lack>) -> Status {
     match lack {
         None => Status::Ok,
-        Some(Lack::NotReached) if verdict == Verdict::None => Status::NotReached,
         Some(Lack::NotReached) => Status::NotReached,
         Some(Lack::Missing) => Status::Missing,
         Some(Lack::NoTwin) => Status::NoTwin,

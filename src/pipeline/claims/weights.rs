@@ -138,13 +138,16 @@ pub fn split_sample(
     })
 }
 
-/// Saves in a window that are equally far apart, as far as the coarsest of them, up to its end.
+/// Saves in a window that are equally far apart, as far as the coarsest of them, up to its end; after the last
+/// that is missing from them.
 fn equally_apart(steps: &[i64], first: i64, last: i64) -> Vec<i64> {
     let within: Vec<i64> =
         steps.iter().copied().filter(|step| (first..=last).contains(step)).collect();
     let apart = within.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(1);
     let Some(end) = within.last() else { return Vec::new() };
-    within.iter().copied().filter(|step| (end - step) % apart == 0).collect()
+    let kept: Vec<i64> = within.iter().copied().filter(|step| (end - step) % apart == 0).collect();
+    let hole = kept.windows(2).rposition(|pair| pair[1] - pair[0] != apart);
+    kept[hole.map_or(0, |before| before + 1)..].to_vec()
 }
 
 /// Exponents of the mean squared displacement of every frequency's rows of F·W_Eᵀ between t_mem and t_gen.
@@ -240,6 +243,8 @@ mod tests {
             (0..20).chain((20..100).step_by(10)).chain((100..=500).step_by(100)).collect();
         assert_eq!(equally_apart(&steps, 15, 400), [100, 200, 300, 400]);
         assert_eq!(equally_apart(&steps, 2, 5), [2, 3, 4, 5]);
+        // 400 is missing.
+        assert_eq!(equally_apart(&[200, 300, 500, 600, 700, 800], 200, 800), [600, 800]);
         assert_eq!(equally_apart(&steps, 18, 50), [20, 30, 40, 50]);
         assert_eq!(equally_apart(&steps, 600, 700), [0; 0]);
     }

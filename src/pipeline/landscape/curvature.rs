@@ -1,9 +1,8 @@
 //! `groundswell landscape --curvature …`: eigenvalues, trace and spectral density of Hessians at
 //! checkpoints. Tables `curvature` and `spectral_density`.
 //!
-//! Products are in the number type of the checkpoint: from f32 weights, f32 products. Their rounding,
-//! about 1e-6 of the largest eigenvalue, is below any residual that is asked for; the vectors of the
-//! Lanczos recurrence are f64.
+//! Products are in the number type of the checkpoint: from f32 weights, f32 products. Their rounding, about 1e-6
+//! of the largest eigenvalue, is below any residual that is asked for; vectors of the recurrence are f64.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +16,7 @@ use super::hessian::{objective, of_network};
 use super::place::StepName;
 use super::shelf::Shelf;
 use super::{contexts, is_there, load, step_of};
-use crate::archive::{self, CheckpointRef, Dtype, Run};
+use crate::archive::{self, Archive, CheckpointRef, Dtype, Run};
 use crate::blas;
 use crate::error::{Error, Result};
 use crate::landscape::lanczos::{self, Eigenpair, Node, Probe, Stopped};
@@ -31,7 +30,7 @@ use crate::tables::{CurvatureRow, Row, SpectralDensityRow, Status};
 use crate::train::step::Threads;
 
 /// Name under which the manifest keeps what the Hessians were computed from.
-const MEASURE: &str = "curvature";
+pub(super) const MEASURE: &str = "curvature";
 
 /// How the spectrum of a Hessian is measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -134,8 +133,7 @@ pub fn curvature(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary>
         .collect();
     let mut gone: Vec<String> = Vec::new();
     for (key, about) in provenance.clone() {
-        let run = archive.runs.iter().find(|run| about["run"] == run.name.as_str());
-        if run.is_some_and(|run| !is_current(&about, run)) {
+        if is_outdated(&about, &archive) {
             summary.warnings.push(format!("{key}: dropped, its checkpoints were replaced"));
             provenance.remove(&key);
             gone.push(key);
@@ -199,14 +197,16 @@ fn key(run: &str, step: i64, loss: &str) -> String {
     format!("{run} {step} {loss}")
 }
 
-/// Whether the checkpoints that a Hessian was computed from are still those of the run.
-fn is_current(about: &Value, run: &Run) -> bool {
+/// Whether a Hessian is of checkpoints that the archive has others of now; of another archive's nobody knows.
+pub(super) fn is_outdated(about: &Value, archive: &Archive) -> bool {
+    let run = archive.runs.iter().find(|run| about["run"] == run.name.as_str());
+    let Some(run) = run else { return false };
     let known = |name: &str| {
         let step = about[name]["step"].as_u64()?;
         Some(about[name]["blake3"].as_str() == run.checkpoint(step).ok()?.blake3.as_deref())
     };
     let last = run.checkpoints.last().map(|last| last.step) == about["final"]["step"].as_u64();
-    last && ["at", "final"].iter().all(|name| known(name) == Some(true))
+    !last || ["at", "final"].iter().any(|name| known(name) != Some(true))
 }
 
 /// The Hessian of one loss at one checkpoint.

@@ -22,7 +22,7 @@ use crate::pipeline::{Observe, Summary, in_parallel, patience};
 use crate::tables::{BarrierRow, InterpolationRow, Row, Status};
 
 /// Name under which the manifest keeps what the lines were computed from.
-const MEASURE: &str = "interpolation";
+pub(super) const MEASURE: &str = "interpolation";
 
 /// More points than anybody can look at are a slip of the keyboard.
 const MOST_POINTS: usize = 100_000;
@@ -95,7 +95,7 @@ pub fn lines(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     // Lines of checkpoints that are no longer those of the archive, and those computed anew now.
     let mut gone = BTreeSet::new();
     for (name, ends) in &provenance {
-        if is_current(ends, &archive) == Some(false) {
+        if is_outdated(ends, &archive) {
             summary.warnings.push(format!("{name}: dropped, its checkpoints were replaced"));
             gone.insert(name.clone());
         }
@@ -221,8 +221,12 @@ macro_rules! of_line {
 }
 of_line!(InterpolationRow, BarrierRow);
 
-/// Whether the checkpoints that a line was computed from are still those of the archive; `None` if
-/// the archive does not have its runs.
+/// Whether a line was computed from checkpoints that the archive has others of now. Of a run that it does not
+/// have nobody knows.
+pub(super) fn is_outdated(ends: &Value, archive: &Archive) -> bool {
+    is_current(ends, archive) == Some(false)
+}
+
 fn is_current(ends: &Value, archive: &Archive) -> Option<bool> {
     let run = |name: &str| {
         let name = ends[name].as_str().or_else(|| ends["run"].as_str())?;

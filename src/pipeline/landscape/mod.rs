@@ -22,9 +22,11 @@ use serde_json::Value;
 
 use super::patience;
 use super::run::{RunContext, Subject};
-use crate::archive::{CheckpointRef, Run};
+use crate::archive::{Archive, CheckpointRef, Run};
 use crate::error::Result;
 use crate::params::Params;
+use crate::tables::manifest::Manifest;
+use crate::tables::{BarrierRow, CurvatureRow, InterpolationRow, PlanePointRow, Row, SurfaceRow};
 use crate::weights;
 
 /// What is known of these runs, by name; each is read once.
@@ -42,6 +44,26 @@ fn contexts<'a>(runs: impl Iterator<Item = &'a Run>) -> Result<BTreeMap<String, 
 fn load(checkpoint: &CheckpointRef, context: &RunContext) -> Result<Params<f64>> {
     let checkpoint = patience::load_within(context.io_timeout, checkpoint)?;
     weights::of_network(&checkpoint, &context.net)
+}
+
+/// Tables with a line, a plane or a Hessian of checkpoints that the archive has others of now, each with one such.
+#[must_use]
+pub fn outdated(manifest: &Manifest, archive: &Archive) -> BTreeMap<&'static str, String> {
+    type IsOutdated = fn(&Value, &Archive) -> bool;
+    let all: [(&str, IsOutdated, &[&'static str]); 3] = [
+        (lines::MEASURE, lines::is_outdated, &[InterpolationRow::TABLE, BarrierRow::TABLE]),
+        (planes::MEASURE, planes::is_outdated, &[SurfaceRow::TABLE, PlanePointRow::TABLE]),
+        (curvature::MEASURE, curvature::is_outdated, &[CurvatureRow::TABLE]),
+    ];
+    let mut found = BTreeMap::new();
+    for (measure, is_outdated, tables) in all {
+        let made_from = manifest.parameters.get(measure).and_then(Value::as_object);
+        let one = made_from.into_iter().flatten().find(|(_, about)| is_outdated(about, archive));
+        if let Some((name, _)) = one {
+            found.extend(tables.iter().map(|table| (*table, name.clone())));
+        }
+    }
+    found
 }
 
 /// Whether the manifest says of a line, a plane or a Hessian what would be said of it now: then its rows need not

@@ -17,7 +17,7 @@ use super::is_there;
 use super::kind::{Extent, PlaneKind};
 use super::shapes::{basin_rows, resemblance_rows};
 use super::shelf::Shelf;
-use crate::archive::{self, Run};
+use crate::archive::{self, Archive, Run};
 use crate::blas;
 use crate::error::{Error, Result};
 use crate::landscape::filters::Vectors;
@@ -27,7 +27,7 @@ use crate::pipeline::{Observe, Summary, patience};
 use crate::tables::{BasinRow, PlanePointRow, ResemblanceRow, Row, Status, SurfaceRow};
 
 /// Name under which the manifest keeps what the planes were computed from.
-const MEASURE: &str = "surface";
+pub(super) const MEASURE: &str = "surface";
 
 /// A finer grid than any figure can show is a slip of the keyboard.
 const MOST_POINTS: usize = 2_000;
@@ -94,11 +94,10 @@ pub fn plane(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     // Planes of checkpoints that are no longer those of the archive, and those computed anew now.
     let mut gone: Vec<(String, String)> = Vec::new();
     for (key, plane) in planes.clone() {
-        let (name, kind) = (plane["run"].as_str(), plane["plane"].as_str().unwrap_or_default());
-        let run = archive.runs.iter().find(|run| Some(run.name.as_str()) == name);
-        if let Some(run) = run.filter(|run| plane["inputs"] != inputs(run).as_str()) {
+        if is_outdated(&plane, &archive) {
             summary.warnings.push(format!("{key}: dropped, its checkpoints were replaced"));
-            gone.push((run.name.clone(), kind.to_owned()));
+            let [run, kind] = ["run", "plane"].map(|name| plane[name].as_str().unwrap_or_default());
+            gone.push((run.to_owned(), kind.to_owned()));
             planes.remove(&key);
         }
     }
@@ -174,6 +173,13 @@ pub fn plane(request: &Request<'_>, observe: Observe<'_>) -> Result<Summary> {
     summary.tables = replacement.commit(provenance.into())?;
     shelves.into_iter().try_for_each(Shelf::clear)?;
     Ok(summary)
+}
+
+/// Whether a plane was computed from checkpoints that the archive has others of now. Of a run that it does not
+/// have nobody knows.
+pub(super) fn is_outdated(plane: &Value, archive: &Archive) -> bool {
+    let run = archive.runs.iter().find(|run| plane["run"] == run.name.as_str());
+    run.is_some_and(|run| plane["inputs"] != inputs(run).as_str())
 }
 
 /// Digest of the settings and checkpoints of a run: what its planes are computed from.

@@ -4,6 +4,7 @@ mod of_curse;
 mod of_runs;
 mod of_tables;
 mod of_walks;
+mod of_winners;
 
 use ndarray::Array2;
 use rand::SeedableRng;
