@@ -52,7 +52,7 @@ pub struct Point<'a> {
     /// The training pairs after the forward pass
     blocks: Vec<Block<f64>>,
     /// Way back, as far as the sums over the training pairs, of the training loss plus the mean logit of the
-    /// label: of `−Σ ln softmax` without its label. Made when it is asked for.
+    /// labels, which is the mean of `ln Σ exp`. Made when it is asked for.
     unlabelled: Option<Params<f64>>,
 }
 
