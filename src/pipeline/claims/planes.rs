@@ -77,17 +77,20 @@ pub fn widths(tables: RunTables<'_>, rules: &Rules) -> Vec<StepWidths> {
     let steps: BTreeSet<i64> = ratios.keys().chain(excluded.keys()).copied().collect();
     let of_step = |step: i64| {
         let traces = excluded.get(&step).zip(restricted.get(&step));
-        // A negative trace is no width.
-        let traces = traces.filter(|(excluded, restricted)| **excluded > 0.0 && **restricted > 0.0);
-        let flatter = traces.map(|(excluded, restricted)| (excluded / restricted).ln());
+        let flatter = traces.and_then(|(excluded, restricted)| flatness(*excluded, *restricted));
         StepWidths {
             step,
             by_radius: ratios.get(&step).and_then(|ratios| mean(ratios)),
-            by_trace: flatter.filter(|ratio| ratio.is_finite()),
+            by_trace: flatter,
             share_key: shares.get(&step).copied(),
         }
     };
     steps.into_iter().map(of_step).collect()
+}
+
+/// ln(trace of excluded/trace of restricted); a trace that is not positive says nothing of a width.
+fn flatness(excluded: f64, restricted: f64) -> Option<f64> {
+    (excluded > 0.0 && restricted > 0.0).then(|| (excluded / restricted).ln())
 }
 
 /// The step that a random plane is about.
@@ -99,6 +102,16 @@ fn random_at(plane: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_is_a_width_if_it_is_positive() {
+        assert_eq!(flatness(3.0, 1.5), Some(2.0f64.ln()));
+        for [excluded, restricted] in
+            [[-3.0, -1.5], [3.0, -1.5], [-3.0, 1.5], [0.0, 1.5], [3.0, 0.0]]
+        {
+            assert_eq!(flatness(excluded, restricted), None);
+        }
+    }
 
     #[test]
     fn random_planes_say_where_they_are() {

@@ -235,6 +235,8 @@ fn c6_looks_for_a_second_minimum() {
     assert!(
         undecided(walled(&|x| (x - 0.5).abs() < 0.06)).contains("too little of the train loss")
     );
+    // Both wells, and a quarter of the plane without a loss.
+    assert!(undecided(walled(&|x| x < -0.75)).contains("too little of the train loss"));
     assert!(undecided(walled(&|_| true)).contains("nowhere known"));
     // One well, and too little of it.
     let mut part = hidden(true);
