@@ -345,6 +345,29 @@ fn a_run_that_grew_is_not_judged_by_older_tables() {
     assert_eq!(of("b").verdict, "supports");
 }
 
+/// Saves of the archive that no table has are missing: two of the thirteen up to t_drop are too many.
+#[test]
+fn saves_that_could_not_be_read_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (archive, out) = planted(dir.path(), &five(0.1));
+    let is_read = |run: &str, step: i64| run != "a" || ![50, 100].contains(&step);
+    let (mut progress, mut shares) = (rows::<ProgressRow>(&out), rows::<SharesRow>(&out));
+    progress.retain(|row| is_read(&row.run, row.step));
+    shares.retain(|row| is_read(&row.run, row.step));
+    let metadata = BTreeMap::from([("keys".to_owned(), "{}".to_owned())]);
+    let mut output = Output::open(&out, &archive).unwrap();
+    let mut replacement = output.replace();
+    replacement.table(progress, &metadata).unwrap();
+    replacement.table(shares, &metadata).unwrap();
+    replacement.commit(BTreeMap::new()).unwrap();
+    drop(output);
+    claims(&archive, &out, &[]).exits(0);
+    let rows = rows::<ClaimRow>(&out);
+    let missing = ("undecided".to_owned(), Status::Missing);
+    assert_eq!(verdicts(&rows, "a")["C2"], missing);
+    assert_eq!(verdicts(&rows, "b")["C2"], ("supports".to_owned(), Status::Ok));
+}
+
 /// Other rules are read strictly, and leave their own digest.
 #[test]
 fn rules_can_be_others_but_not_misspelt() {
